@@ -1,0 +1,59 @@
+/* grpc_log.c - see grpc_log.h. */
+#include "coordinator/grpc/grpc_log.h"
+
+#include <grpc/support/log.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/log.h"
+
+static _Thread_local char *captured;
+static _Thread_local size_t captured_size;
+
+/* The text stands in quotes in a logfmt line, and parts of it come from outside. */
+static void clean(const char *text, char *out, size_t size)
+{
+    size_t i;
+
+    for (i = 0; i + 1 < size && text[i] != '\0'; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        out[i] = c == '"' || c == '\\' ? '\'' : c < 0x20 || c == 0x7F ? ' ' : text[i];
+    }
+    out[i] = '\0';
+}
+
+static void take_line(gpr_log_func_args *args)
+{
+    const char *file = strrchr(args->file, '/');
+    char text[512];
+
+    if (args->severity != GPR_LOG_SEVERITY_ERROR)
+        return;
+    if (captured != NULL) {
+        if (captured[0] == '\0') /* the first line is the closest to the cause */
+            (void)snprintf(captured, captured_size, "%s", args->message);
+        return;
+    }
+    clean(args->message, text, sizeof(text));
+    lathe_log(LATHE_LOG_WARN, "grpc", "file=%s line=%d text=\"%s\"",
+              file != NULL ? file + 1 : args->file, args->line, text);
+}
+
+void lathe_grpc_log_redirect(void)
+{
+    gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
+    gpr_set_log_function(take_line);
+}
+
+void lathe_grpc_log_capture(char *text, size_t size)
+{
+    text[0] = '\0';
+    captured = text;
+    captured_size = size;
+}
+
+void lathe_grpc_log_release(void)
+{
+    captured = NULL;
+}

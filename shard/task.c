@@ -1,0 +1,113 @@
+/* task.c - see task.h. */
+#include "shard/task.h"
+
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+#include "shard.pb-c.h"
+
+enum { BLOCK_ALIGN = 16, ARENA_FACTOR = 16, ARENA_SLACK_BYTES = 1 << 20 };
+
+/* Vectors are read as floats in place, so the block must be aligned; ZeroMQ does not promise that.
+ */
+static bool block_align(struct lathe_task *task)
+{
+    task->block = task->request.block;
+    if ((uintptr_t)task->block.data % BLOCK_ALIGN == 0)
+        return true;
+    task->block_copy = lathe_alloc_aligned(BLOCK_ALIGN, task->block.size);
+    if (task->block_copy == NULL)
+        return false;
+    memcpy(task->block_copy, task->block.data, task->block.size);
+    task->block = lathe_bytes_of(task->block_copy, task->block.size);
+    return true;
+}
+
+enum lathe_status lathe_task_create(const struct lathe_peer *peer, struct lathe_frame *frame,
+                                    const ProtobufCMessageDescriptor *descriptor,
+                                    struct lathe_task **task_out, struct lathe_error *err)
+{
+    struct lathe_task *task = lathe_zalloc(sizeof(*task));
+    enum lathe_status rc;
+
+    *task_out = NULL;
+    if (task == NULL) {
+        lathe_frame_fini(frame);
+        return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a request");
+    }
+    task->peer = *peer;
+    task->request = *frame;
+    *frame = (struct lathe_frame){0};
+    lathe_arena_init(&task->arena, task->request.body.size * ARENA_FACTOR + ARENA_SLACK_BYTES);
+    rc = block_align(task) ? lathe_message_decode(descriptor, task->request.body, &task->arena,
+                                                  &task->message, err)
+                           : lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a request");
+    if (rc == LATHE_OK)
+        *task_out = task;
+    else
+        lathe_task_destroy(task);
+    return rc;
+}
+
+void lathe_task_destroy(struct lathe_task *task)
+{
+    if (task == NULL)
+        return;
+    lathe_snapshot_release(task->snapshot);
+    lathe_arena_fini(&task->arena);
+    lathe_free(task->block_copy);
+    lathe_frame_fini(&task->request);
+    lathe_buf_fini(&task->reply_body);
+    lathe_buf_fini(&task->reply_block);
+    lathe_free(task);
+}
+
+void lathe_task_answer(struct lathe_task *task, uint16_t kind, const ProtobufCMessage *message)
+{
+    struct lathe_error err;
+
+    lathe_buf_clear(&task->reply_body);
+    lathe_message_encode(message, &task->reply_body);
+    task->reply_kind = kind;
+    if (task->reply_body.failed || task->reply_block.failed) {
+        (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for a reply");
+        lathe_task_fail(task, &err, false);
+    }
+}
+
+void lathe_task_fail(struct lathe_task *task, const struct lathe_error *err, bool stale_route)
+{
+    Lathe__Shard__Failure failure = LATHE__SHARD__FAILURE__INIT;
+
+    failure.status = err->status;
+    failure.message = (char *)(uintptr_t)err->message;
+    failure.field = (char *)(uintptr_t)err->field;
+    failure.retry_after_ms = err->retry_after_ms;
+    failure.stale_route = stale_route;
+    lathe_buf_fini(&task->reply_block);
+    lathe_buf_clear(&task->reply_body);
+    lathe_message_encode(&failure.base, &task->reply_body);
+    task->reply_kind = LATHE_FRAME_ERROR;
+    task->hold = false;
+}
+
+void lathe_task_finish(struct lathe_task *task)
+{
+    /* The queue has room for every task that admission lets in, so a push can only fail by a
+     * mistake. */
+    LATHE_REQUIRE(lathe_queue_push(task->done, task));
+}
+
+bool lathe_task_expired(const struct lathe_task *task, uint64_t now_us, struct lathe_error *err)
+{
+    if (atomic_load_explicit(&task->cancelled, memory_order_relaxed)) {
+        (void)lathe_fail(err, LATHE_CANCELLED, "the caller went away");
+        return true;
+    }
+    if (now_us >= task->deadline_us) {
+        (void)lathe_fail(err, LATHE_DEADLINE_EXCEEDED,
+                         "the deadline passed before the shard came to it");
+        return true;
+    }
+    return false;
+}
