@@ -104,8 +104,8 @@ int lathe_command_collection_create(struct lathe_cli *cli)
                    : LATHE__V1__ZERO_VECTORS__ZERO_VECTORS_ALLOW;
     if (lathe_options_text(options, "dims") != NULL &&
         lathe_schema_add(&schema, lathe_bytes_str(""), lathe_options_number(options, "dims"),
-                         lathe_schema_metric_of_choice(lathe_options_choice(options, "metric")), zero,
-                         &err) != LATHE_OK)
+                         lathe_schema_metric_of_choice(lathe_options_choice(options, "metric")),
+                         zero, &err) != LATHE_OK)
         return lathe_cli_usage(cli, "%s", err.message);
     for (size_t i = 0; i < lathe_options_count(options, "field"); i++)
         if (lathe_schema_add_text(&schema, lathe_options_text_at(options, "field", i), zero,
@@ -114,7 +114,7 @@ int lathe_command_collection_create(struct lathe_cli *cli)
     if (schema.message.n_fields == 0)
         return lathe_cli_usage(cli, "a collection needs --dims N, or --field NAME:DIMS:METRIC");
     if (lathe_schema_create_collection(cli, name, &schema, lathe_options_text(options, "metadata"),
-                                &collection, &err) != LATHE_OK)
+                                       &collection, &err) != LATHE_OK)
         return lathe_cli_fail(cli, &err);
     if (lathe_options_bool(options, "json")) {
         append_collection_json(collection, &text);
@@ -209,7 +209,7 @@ static void append_fields_table(struct lathe_cli *cli, const Lathe__V1__Collecti
             if (strcmp(stats->fields[j]->name, field->name) == 0)
                 rows = stats->fields[j];
         lathe_text_table_cell(table,
-                         lathe_bytes_str(field->name[0] != '\0' ? field->name : "(default)"));
+                              lathe_bytes_str(field->name[0] != '\0' ? field->name : "(default)"));
         lathe_text_table_cellf(table, "%u", field->dims);
         lathe_text_table_cell(table, lathe_bytes_str(lathe_schema_metric_name(field->metric)));
         append_number(table, rows != NULL ? rows->rows : 0);

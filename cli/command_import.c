@@ -1,5 +1,5 @@
-/* command_import.c - `lathe import`: finds or makes the collection and the place to go on, then runs the
- * importer. */
+/* command_import.c - `lathe import`: finds or makes the collection and the place to go on, then
+ * runs the importer. */
 #include <signal.h>
 #include <time.h>
 
@@ -47,7 +47,8 @@ static enum lathe_status create_from_first_row(struct lathe_cli *cli, const char
 {
     struct lathe_rows_position begin = lathe_rows_position(rows);
     const char *field = lathe_options_text(cli->options, "field");
-    Lathe__V1__Metric metric = lathe_schema_metric_of_choice(lathe_options_choice(cli->options, "metric"));
+    Lathe__V1__Metric metric = lathe_schema_metric_of_choice(
+        lathe_options_choice(cli->options, "metric"));
     struct lathe_schema schema;
     struct lathe_row row;
     enum lathe_status rc = lathe_rows_next(rows, &row, err);

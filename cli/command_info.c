@@ -98,8 +98,8 @@ static void append_text(struct lathe_cli *cli, const Lathe__V1__GetInfoResponse 
     lathe_text_table_cell(table, lathe_bytes_str(info->kernel));
     add_number(table, "", "shards", info->shards);
     lathe_text_table_cell(table, lathe_bytes_str("up for"));
-    lathe_text_table_cell(table,
-                     lathe_bytes_str(lathe_progress_time((double)info->uptime_ms * 1e-3, text)));
+    lathe_text_table_cell(
+        table, lathe_bytes_str(lathe_progress_time((double)info->uptime_ms * 1e-3, text)));
     if (info->memory != NULL) {
         add_number(table, "memory: ", "limit bytes", info->memory->limit_bytes);
         add_number(table, "memory: ", "used bytes", info->memory->used_bytes);

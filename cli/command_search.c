@@ -1,4 +1,5 @@
-/* command_search.c - `lathe search`: the vectors of a file or the vector of a point, one search each. */
+/* command_search.c - `lathe search`: the vectors of a file or the vector of a point, one search
+ * each. */
 #include <inttypes.h>
 #include <stdio.h>
 

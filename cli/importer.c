@@ -17,7 +17,8 @@ struct importer {
     size_t first;
     size_t count;           /* batches not acknowledged, in the order of the file */
     size_t sent;            /* the first so many of them are on the stream */
-    uint64_t fresh;         /* the next request number that was never used */
+    uint64_t fresh;         /* the next request number */
+    bool probing;           /* numbers from `fresh` on may be in use, each for its own batch */
     bool ended;             /* no further batch is made */
     struct lathe_error end; /* why, if it is not the end of the file */
     uint64_t progress_us;   /* the last acknowledgement */
@@ -116,13 +117,21 @@ static bool wait_again(struct importer *im, uint32_t at_least_ms)
     return true;
 }
 
+/* True if a broken stream is worth another one. A server that stops ends its streams as CANCELLED.
+ */
+static bool stream_retryable(enum lathe_status status)
+{
+    return lathe_status_retryable(status) || status == LATHE_CANCELLED;
+}
+
 /* The stream broke: everything unanswered will go out again on a new one, under its numbers. */
 static enum lathe_status stream_lost(struct importer *im, const struct lathe_error *failure,
                                      struct lathe_error *err)
 {
     lathe_write_stream_close(&im->stream);
     im->sent = 0;
-    if (lathe_status_retryable(failure->status) && wait_again(im, failure->retry_after_ms))
+    im->probing = true;
+    if (stream_retryable(failure->status) && wait_again(im, failure->retry_after_ms))
         return LATHE_OK;
     if (err != NULL)
         *err = *failure;
@@ -162,14 +171,31 @@ static void stream_drain(struct importer *im)
     }
 }
 
+/* From here on numbers are used that no run can have used: those of a window are left out. */
+static void numbers_leave(struct importer *im)
+{
+    if (im->probing)
+        im->fresh += LATHE_IMPORT_WINDOW;
+    im->probing = false;
+}
+
+/* Gives the batches behind the oldest fresh numbers, so that they are applied behind it. */
+static enum lathe_status numbers_renew(struct importer *im, struct lathe_error *err)
+{
+    enum lathe_status rc = LATHE_OK;
+
+    numbers_leave(im);
+    for (size_t i = 1; i < im->count && rc == LATHE_OK; i++)
+        rc = batch_seal(im, i, im->fresh++, err);
+    return rc;
+}
+
 /* The oldest batch was refused for a reason that will pass. */
 static enum lathe_status batch_repeat(struct importer *im, const struct lathe_error *failure,
                                       struct lathe_error *err)
 {
-    enum lathe_status rc = LATHE_OK;
+    enum lathe_status rc = numbers_renew(im, err);
 
-    for (size_t i = 1; i < im->count && rc == LATHE_OK; i++)
-        rc = batch_seal(im, i, im->fresh++, err);
     if (rc == LATHE_OK)
         rc = state_save(im, err);
     if (rc != LATHE_OK)
@@ -204,6 +230,7 @@ static enum lathe_status batch_give_up(struct importer *im, const struct lathe_e
     bool known;
 
     im->ended = true;
+    numbers_leave(im);
     known = row < batch->row_count;
     if (!known) /* it is not about one row, so none of them is taken */
         row = 0;
@@ -263,17 +290,24 @@ static enum lathe_status answer_check(const struct lathe_import_batch *batch,
 
 static enum lathe_status answer_take(struct importer *im, struct lathe_error *err)
 {
+    const Lathe__V1__WritePointsResponse *answer;
     struct lathe_error failure = {0};
     ProtobufCMessage *reply = NULL;
     enum lathe_status rc = lathe_write_stream_receive(im->stream, &reply, &failure);
+    bool known;
 
     if (rc != LATHE_OK)
         return stream_lost(im, &failure, err);
     im->sent--;
-    rc = answer_check(batch_at(im, 0), (const Lathe__V1__WritePointsResponse *)reply, &failure);
+    answer = (const Lathe__V1__WritePointsResponse *)reply;
+    known = answer->repeated_request != 0;
+    rc = answer_check(batch_at(im, 0), answer, &failure);
     lathe_client_free_reply(reply);
-    if (rc == LATHE_OK)
-        return batch_done(im, err);
+    if (rc == LATHE_OK) {
+        if (im->probing && !known)
+            rc = numbers_renew(im, err);
+        return rc == LATHE_OK ? batch_done(im, err) : rc;
+    }
     stream_drain(im);
     if (lathe_status_retryable(rc))
         return batch_repeat(im, &failure, err);
@@ -285,13 +319,15 @@ static enum lathe_status run(struct importer *im, struct lathe_error *err)
     enum lathe_status rc = state_save(im, err);
 
     while (rc == LATHE_OK) {
+        size_t window = im->probing ? 1 : LATHE_IMPORT_WINDOW;
+
         if (*im->config->stop != 0 && !im->ended) {
             im->ended = true;
             (void)lathe_fail(&im->end, LATHE_CANCELLED, "stopped on request");
         }
-        if (im->sent < im->count)
+        if (im->sent < im->count && im->sent < window)
             rc = batch_send(im, err);
-        else if (!im->ended && im->count < LATHE_IMPORT_WINDOW)
+        else if (!im->ended && im->count < window)
             rc = batch_make(im, err);
         else if (im->count > 0)
             rc = answer_take(im, err);
@@ -306,6 +342,7 @@ enum lathe_status lathe_importer_run(const struct lathe_importer_config *config,
 {
     struct importer im = {.config = config,
                           .fresh = config->state->fresh_request,
+                          .probing = true,
                           .progress_us = lathe_now_us(config->clock),
                           .backoff_ms = BACKOFF_FIRST_MS};
     enum lathe_status rc;

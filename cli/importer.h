@@ -1,10 +1,14 @@
 /* importer.h - sends the rows of a file as batches, several at a time, and keeps account of them.
  *
- * A batch is sent again until it is acknowledged. Under the same number it is applied once; so
- * after a lost connection everything unanswered goes out again as it was. After a refusal that will
- * pass (memory, a shard that is away) the refused batch is repeated under its number, and the
- * batches behind it under fresh ones: they may have been applied before it, and where an id comes
- * twice the later row must win. */
+ * A batch is sent again until it is acknowledged; under the same number it is applied once. Where
+ * an id comes twice the later row must win, so no batch may be applied behind one that comes after
+ * it:
+ *   - after a refusal that will pass (memory, a shard that is away) the refused batch is repeated
+ * under its number, and the batches behind it, which may have been applied, under fresh ones;
+ *   - after a lost connection, and at the start of a run, batches go out one at a time under the
+ * numbers they had, as long as the server says that it knows them. The first that it did not know
+ * ends that: what is behind it gets fresh numbers.
+ */
 #ifndef LATHE_CLI_IMPORTER_H
 #define LATHE_CLI_IMPORTER_H
 #include <signal.h>

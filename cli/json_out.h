@@ -7,8 +7,8 @@
 
 /* Appends a string with its quotes; what is not UTF-8 becomes U+FFFD. */
 void lathe_json_string(struct lathe_buf *out, const char *text);
-/* The shortest form that reads back to the same number, always with a point or an exponent, so that
- * it stays a double. */
+/* As few of 15 to 17 digits as read back to the same number, always with a point or an exponent, so
+ * that it stays a double. */
 void lathe_json_double(struct lathe_buf *out, double value);
 /* The same for float32; integers have no point, since a vector's elements are floats anyway. */
 void lathe_json_float(struct lathe_buf *out, float value);

@@ -123,21 +123,22 @@ static void add_columns(struct lathe_text_table *table, struct lathe_point_colum
         lathe_text_table_column(table, "vectors", false);
 }
 
-static void cell_flush(struct lathe_text_table *table, struct lathe_buf *cell, struct lathe_buf *out)
+static void cell_flush(struct lathe_text_table *table, struct lathe_buf *cell,
+                       struct lathe_buf *out)
 {
     lathe_text_table_cell(table, lathe_buf_view(cell));
     out->failed = out->failed || cell->failed;
     lathe_buf_clear(cell);
 }
 
-static void add_row(struct lathe_text_table *table, const struct lathe_point_view *point, size_t rank,
-                    struct lathe_point_columns columns, const struct keys *keys,
+static void add_row(struct lathe_text_table *table, const struct lathe_point_view *point,
+                    size_t rank, struct lathe_point_columns columns, const struct keys *keys,
                     struct lathe_buf *cell, struct lathe_buf *out)
 {
     if (columns.rank_and_score) {
         lathe_text_table_cellf(table, "%zu", rank);
         lathe_text_table_cellf(table, fabsf(point->score) < 1e6f ? "%.6f" : "%.8g",
-                          (double)point->score);
+                               (double)point->score);
     }
     lathe_wire_id_text(point->id, cell);
     cell_flush(table, cell, out);

@@ -103,9 +103,10 @@ enum lathe_status lathe_collection_get(struct lathe_cli *cli, const char *name,
 }
 
 enum lathe_status lathe_schema_create_collection(struct lathe_cli *cli, const char *name,
-                                          const struct lathe_schema *schema, const char *metadata,
-                                          Lathe__V1__Collection **collection_out,
-                                          struct lathe_error *err)
+                                                 const struct lathe_schema *schema,
+                                                 const char *metadata,
+                                                 Lathe__V1__Collection **collection_out,
+                                                 struct lathe_error *err)
 {
     Lathe__V1__CreateCollectionRequest request = LATHE__V1__CREATE_COLLECTION_REQUEST__INIT;
 

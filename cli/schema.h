@@ -36,9 +36,8 @@ Lathe__V1__Metric lathe_schema_metric_of_choice(unsigned choice);
 LATHE_MUST_CHECK enum lathe_status lathe_collection_get(struct lathe_cli *cli, const char *name,
                                                         Lathe__V1__Collection **collection_out,
                                                         struct lathe_error *err);
-LATHE_MUST_CHECK enum lathe_status lathe_schema_create_collection(struct lathe_cli *cli, const char *name,
-                                                           const struct lathe_schema *schema,
-                                                           const char *metadata,
-                                                           Lathe__V1__Collection **collection_out,
-                                                           struct lathe_error *err);
+LATHE_MUST_CHECK enum lathe_status
+lathe_schema_create_collection(struct lathe_cli *cli, const char *name,
+                               const struct lathe_schema *schema, const char *metadata,
+                               Lathe__V1__Collection **collection_out, struct lathe_error *err);
 #endif

@@ -242,7 +242,8 @@ static void append_line(const struct lathe_text_table *table, size_t first, size
     lathe_buf_u8(out, '\n');
 }
 
-void lathe_text_table_print(const struct lathe_text_table *table, size_t columns, struct lathe_buf *out)
+void lathe_text_table_print(const struct lathe_text_table *table, size_t columns,
+                            struct lathe_buf *out)
 {
     size_t cap;
 

@@ -1,4 +1,5 @@
-/* text_table.h - text for a person: columns that line up whatever the script, cut to the width there is.
+/* text_table.h - text for a person: columns that line up whatever the script, cut to the width
+ * there is.
  */
 #ifndef LATHE_CLI_TEXT_TABLE_H
 #define LATHE_CLI_TEXT_TABLE_H
@@ -23,8 +24,10 @@ void lathe_text_table_destroy(struct lathe_text_table *table);
 void lathe_text_table_column(struct lathe_text_table *table, const char *title, bool right);
 /* Cells fill row by row. The text is cleaned and copied. */
 void lathe_text_table_cell(struct lathe_text_table *table, struct lathe_bytes text);
-void lathe_text_table_cellf(struct lathe_text_table *table, const char *format, ...) LATHE_PRINTF(2, 3);
+void lathe_text_table_cellf(struct lathe_text_table *table, const char *format, ...)
+    LATHE_PRINTF(2, 3);
 /* Appends the table: titles, then rows. With `columns` > 0 the widest columns are cut until a line
  * fits; else cells are cut at 200 columns. Sets out->failed when memory was short on the way. */
-void lathe_text_table_print(const struct lathe_text_table *table, size_t columns, struct lathe_buf *out);
+void lathe_text_table_print(const struct lathe_text_table *table, size_t columns,
+                            struct lathe_buf *out);
 #endif

@@ -140,8 +140,8 @@ static enum lathe_status call_with_retries(struct lathe_client *client, const ch
 
     for (;;) {
         uint32_t left_ms = (uint32_t)((end_us - now_us + 999u) / 1000u);
-        enum lathe_status status =
-            lathe_channel_call(client->channel, path, request, left_ms, reply, err);
+        enum lathe_status status = lathe_channel_call(client->channel, path, request, left_ms,
+                                                      reply, err);
         uint64_t pause;
 
         if (!worth_another_try(status))
@@ -171,8 +171,7 @@ enum lathe_status lathe_client_call(struct lathe_client *client, const char *pat
     if (bytes.failed)
         status = lathe_fail(&own, LATHE_RESOURCE_EXHAUSTED, "no memory for the request");
     else
-        status =
-            call_with_retries(client, path, lathe_buf_view(&bytes), timeout_ms, &reply, &own);
+        status = call_with_retries(client, path, lathe_buf_view(&bytes), timeout_ms, &reply, &own);
     if (status == LATHE_OK)
         status = lathe_client_decode(reply_type, lathe_buf_view(&reply), reply_out, &own);
     if (status != LATHE_OK && err != NULL)

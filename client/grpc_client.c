@@ -118,9 +118,9 @@ static enum lathe_status ending_status(const struct ending *ending, struct lathe
         const grpc_metadata *entry = &ending->metadata.metadata[i];
 
         if (grpc_slice_str_cmp(entry->key, "grpc-status-details-bin") == 0)
-            lathe_status_details_decode(lathe_bytes_of(GRPC_SLICE_START_PTR(entry->value),
-                                                       GRPC_SLICE_LENGTH(entry->value)),
-                                        err);
+            lathe_status_details_decode(
+                lathe_bytes_of(GRPC_SLICE_START_PTR(entry->value), GRPC_SLICE_LENGTH(entry->value)),
+                err);
     }
     return status;
 }
@@ -185,9 +185,9 @@ static void run_batch(grpc_call *call, grpc_completion_queue *queue, grpc_byte_b
                       struct ending *ending, grpc_byte_buffer **reply_out)
 {
     grpc_op ops[6] = {
-        {.op = GRPC_OP_SEND_INITIAL_METADATA},   {.op = GRPC_OP_SEND_MESSAGE},
-        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},  {.op = GRPC_OP_RECV_INITIAL_METADATA},
-        {.op = GRPC_OP_RECV_MESSAGE},            ending_op(ending),
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},  {.op = GRPC_OP_SEND_MESSAGE},
+        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT}, {.op = GRPC_OP_RECV_INITIAL_METADATA},
+        {.op = GRPC_OP_RECV_MESSAGE},           ending_op(ending),
     };
     grpc_metadata_array first;
     grpc_call_error error;
@@ -333,8 +333,7 @@ enum lathe_status lathe_channel_stream_open(struct lathe_channel *channel, const
     if (stream == NULL)
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a stream");
     stream->queue = grpc_completion_queue_create_for_next(NULL);
-    stream->call =
-        create_call(channel, stream->queue, path, gpr_inf_future(GPR_CLOCK_MONOTONIC));
+    stream->call = create_call(channel, stream->queue, path, gpr_inf_future(GPR_CLOCK_MONOTONIC));
     grpc_metadata_array_init(&stream->first_metadata);
     ending_init(&stream->ending);
     end = ending_op(&stream->ending);

@@ -13,8 +13,8 @@ struct lathe_channel *lathe_channel_open(const char *address);
 /* No call and no stream may be using the channel any more. */
 void lathe_channel_close(struct lathe_channel *channel);
 
-/* One unary call. On LATHE_OK the reply's bytes are in `reply` (which the caller frees, also after a
- * failure). On failure err holds the server's status, text, field and retry hint, or gRPC's own.
+/* One unary call. On LATHE_OK the reply's bytes are in `reply` (which the caller frees, also after
+ * a failure). On failure err holds the server's status, text, field and retry hint, or gRPC's own.
  * Blocks at most timeout_ms (UINT32_MAX: without limit, and without a deadline for the server). */
 LATHE_MUST_CHECK enum lathe_status lathe_channel_call(struct lathe_channel *channel,
                                                       const char *path, struct lathe_bytes request,

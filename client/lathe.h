@@ -15,9 +15,8 @@ struct lathe_write_stream;
 
 /* `address`: "host:port" or "unix:path". Does not wait for the server. Threads: any, many at once.
  * RESOURCE_EXHAUSTED: memory is short. */
-LATHE_MUST_CHECK enum lathe_status lathe_client_open(const char *address,
-                                                     struct lathe_client **client_out,
-                                                     struct lathe_error *err);
+LATHE_MUST_CHECK enum lathe_status
+lathe_client_open(const char *address, struct lathe_client **client_out, struct lathe_error *err);
 /* No call may be running and no stream open. */
 void lathe_client_close(struct lathe_client **client_p);
 
@@ -26,12 +25,10 @@ void lathe_client_close(struct lathe_client **client_p);
  * (and CANCELLED, which a stopping server may say) is tried again with backoff and the same bytes
  * until timeout_ms is over; on failure `err` holds the
  * server's status, text, field and retry hint. Threads: any. */
-LATHE_MUST_CHECK enum lathe_status lathe_client_call(struct lathe_client *client, const char *path,
-                                                     const ProtobufCMessage *request,
-                                                     const ProtobufCMessageDescriptor *reply_type,
-                                                     uint32_t timeout_ms,
-                                                     ProtobufCMessage **reply_out,
-                                                     struct lathe_error *err);
+LATHE_MUST_CHECK enum lathe_status
+lathe_client_call(struct lathe_client *client, const char *path, const ProtobufCMessage *request,
+                  const ProtobufCMessageDescriptor *reply_type, uint32_t timeout_ms,
+                  ProtobufCMessage **reply_out, struct lathe_error *err);
 /* Frees a reply of this client's, whole. NULL is fine. Never protobuf-c's own free functions. */
 void lathe_client_free_reply(ProtobufCMessage *reply);
 

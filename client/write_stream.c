@@ -33,9 +33,8 @@ enum lathe_status lathe_write_stream_open(struct lathe_client *client, uint32_t 
     return status;
 }
 
-enum lathe_status lathe_write_stream_send(struct lathe_write_stream *stream,
-                                          const uint8_t *request, size_t size,
-                                          struct lathe_error *err)
+enum lathe_status lathe_write_stream_send(struct lathe_write_stream *stream, const uint8_t *request,
+                                          size_t size, struct lathe_error *err)
 {
     enum lathe_status status;
 

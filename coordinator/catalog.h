@@ -1,6 +1,7 @@
-/* catalog.h - the truth about collections, behind one small interface: get, list, and a transaction that
- * compares revisions. The embedded implementation is catalog_local (RocksDB); etcd can stand here later.
- * Watch and lease join the table with the first implementation that several coordinators share. */
+/* catalog.h - the truth about collections, behind one small interface: get, list, and a transaction
+ * that compares revisions. The embedded implementation is catalog_local (RocksDB); etcd can stand
+ * here later. Watch and lease join the table with the first implementation that several
+ * coordinators share. */
 #ifndef LATHE_COORDINATOR_CATALOG_H
 #define LATHE_COORDINATOR_CATALOG_H
 #include "common/base/bytes.h"

@@ -3,7 +3,8 @@
  *
  * Handlers run on the completion-queue threads and must not block for long. A call may be answered
  * from any thread, once. No gRPC type is seen outside coordinator/grpc. The standard services
- * (health, reflection v1 and v1alpha) are served besides config.methods. */
+ * (health, reflection v1 and v1alpha) are served besides config.methods. Compressed requests are
+ * answered UNIMPLEMENTED. */
 #ifndef LATHE_COORDINATOR_GRPC_SERVER_H
 #define LATHE_COORDINATOR_GRPC_SERVER_H
 #include "common/base/bytes.h"
@@ -62,8 +63,9 @@ int lathe_grpc_server_port(const struct lathe_grpc_server *server);
 void lathe_grpc_server_set_serving(struct lathe_grpc_server *server, bool serving);
 /* Says NOT_SERVING, refuses new calls as UNAVAILABLE until none came for 20 ms (at most 250 ms),
  * closes the listener, ends streams where they stand (status UNAVAILABLE after the answers to what
- * was read), lets calls in flight end (at most drain_ms, then cancels them) and frees everything. Handlers must go on answering meanwhile: it waits for the last call to be given
- * up. Not on a completion-queue thread. */
+ * was read), lets calls in flight end (at most drain_ms, then cancels them) and frees everything.
+ * Handlers must go on answering meanwhile: it waits for the last call to be given up. Not on a
+ * completion-queue thread. */
 void lathe_grpc_server_stop(struct lathe_grpc_server **server_p, uint64_t drain_ms);
 /* Calls of config.methods in flight now: arrived and not yet answered or finished. */
 uint32_t lathe_grpc_server_calls(const struct lathe_grpc_server *server);
@@ -79,7 +81,8 @@ bool lathe_call_cancelled(const struct lathe_call *call);
  * lathe_call_reply/fail returned; `on_cancel` itself may answer the call, and must not wait for a
  * thread that does. The call still has to be answered. */
 void lathe_call_on_cancel(struct lathe_call *call, void (*on_cancel)(void *context), void *context);
-void *lathe_call_user(const struct lathe_call *call); /* a pointer of the handler's, NULL at first */
+void *
+lathe_call_user(const struct lathe_call *call); /* a pointer of the handler's, NULL at first */
 void lathe_call_set_user(struct lathe_call *call, void *user);
 
 /* Unary: answers and gives the call up; it must not be used afterwards. `reply` is moved (zeroed).

@@ -75,13 +75,11 @@ static void inside_remove(struct lathe_front *front, struct inside *inside)
 
 /* ---- Replies ---- */
 
-static void send(struct lathe_front *front, const struct lathe_peer *peer, uint64_t request_id,
-                 uint32_t collection, uint16_t kind, struct lathe_buf *body,
-                 struct lathe_buf *block)
+static void send(struct lathe_front *front, const struct lathe_peer *peer,
+                 const struct lathe_frame_header *request, enum lathe_frame_kind kind,
+                 struct lathe_buf *body, struct lathe_buf *block)
 {
-    struct lathe_frame_header header = {.kind = (uint16_t)(kind | LATHE_FRAME_REPLY),
-                                        .request_id = request_id,
-                                        .collection = collection};
+    struct lathe_frame_header header = lathe_frame_answer_header(request, kind);
     struct lathe_frame frame;
 
     if (!lathe_frame_make(&frame, &header, body, block)) {
@@ -106,7 +104,7 @@ static void send_failure(struct lathe_front *front, const struct lathe_peer *pee
     failure.retry_after_ms = err->retry_after_ms;
     failure.stale_route = stale_route;
     lathe_message_encode(&failure.base, &body);
-    send(front, peer, header->request_id, header->collection, LATHE_FRAME_ERROR, &body, &block);
+    send(front, peer, header, LATHE_FRAME_ERROR, &body, &block);
 }
 
 static int64_t task_bytes(const struct lathe_task *task)
@@ -121,8 +119,8 @@ static void task_done(struct lathe_front *front, struct lathe_task *task)
     struct inside *inside = inside_find(front, &task->peer, header->kind, header->request_id);
 
     LATHE_REQUIRE(inside != NULL && inside->task == task);
-    send(front, &task->peer, header->request_id, header->collection, task->reply_kind,
-         &task->reply_body, &task->reply_block);
+    send(front, &task->peer, header, (enum lathe_frame_kind)task->reply_kind, &task->reply_body,
+         &task->reply_block);
     front->busy--;
     lathe_budget_charge(front->config.budget, LATHE_MEM_REQUESTS, -task_bytes(task));
     if (task->hold && !atomic_load_explicit(&task->cancelled, memory_order_relaxed)) {
@@ -218,7 +216,7 @@ static void answer_hello(struct lathe_front *front, const struct lathe_peer *pee
     for (size_t i = 0; reply.collections != NULL && i < snapshot->collection_count; i++)
         reply.collections[reply.n_collections++] = snapshot->collections[i]->collection->id;
     lathe_message_encode(&reply.base, &body);
-    send(front, peer, header.request_id, 0, LATHE_FRAME_HELLO, &body, &block);
+    send(front, peer, &header, LATHE_FRAME_HELLO, &body, &block);
     lathe_snapshot_release(snapshot);
     lathe_arena_fini(&arena);
     lathe_frame_fini(frame);
@@ -298,7 +296,7 @@ static void dispatch(struct lathe_front *front, struct lathe_task *task)
         if (task->request.header.kind == LATHE_FRAME_SEARCH)
             lathe_search_start(&front->config.search, task);
         else
-            lathe_read_start(front->config.search.pool, task);
+            lathe_read_start(front->config.search.pool, front->config.clock, task);
         return;
     }
     lathe_task_fail(task, &err, stale);
@@ -326,10 +324,13 @@ static void admit(struct lathe_front *front, const struct lathe_peer *peer,
         lathe_frame_fini(frame);
         return;
     }
-    if (front->busy >= front->config.in_flight) {
+    /* Held searches keep memory and a snapshot, so they are bounded as well; a FETCH ends one. */
+    if (front->busy >= front->config.in_flight ||
+        (header.kind != LATHE_FRAME_FETCH &&
+         HASH_COUNT(front->inside) >= 2 * front->config.in_flight)) {
         (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED,
-                         "shard %u has %zu requests inside, its limit", front->config.shard,
-                         front->busy);
+                         "shard %u has %zu requests and %zu held searches inside, its limit",
+                         front->config.shard, front->busy, HASH_COUNT(front->inside) - front->busy);
         err.retry_after_ms = 50;
         goto refuse;
     }

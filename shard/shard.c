@@ -20,7 +20,7 @@ struct lathe_shard {
     struct lathe_queue *stop; /* closed to end upkeep */
 };
 
-enum { UPKEEP_US = 1000 * 1000, QUIET_US = 3 * 1000 * 1000, MEMTABLES_EVERY_US = 1000 * 1000 };
+enum { UPKEEP_US = 1000 * 1000, QUIET_US = 3 * 1000 * 1000 };
 
 /* Keeps the budget's share of this shard's memtables up to date. Returns what is charged now. */
 static int64_t memtables_charge(struct lathe_shard *shard, int64_t charged)

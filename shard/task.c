@@ -6,7 +6,7 @@
 #include "common/base/mem.h"
 #include "shard.pb-c.h"
 
-enum { BLOCK_ALIGN = 16, ARENA_FACTOR = 16, ARENA_SLACK_BYTES = 1 << 20 };
+enum { BLOCK_ALIGN = 16 };
 
 /* Vectors are read as floats in place, so the block must be aligned; ZeroMQ does not promise that.
  */
@@ -38,10 +38,13 @@ enum lathe_status lathe_task_create(const struct lathe_peer *peer, struct lathe_
     task->peer = *peer;
     task->request = *frame;
     *frame = (struct lathe_frame){0};
-    lathe_arena_init(&task->arena, task->request.body.size * ARENA_FACTOR + ARENA_SLACK_BYTES);
+    lathe_arena_init(&task->arena, LATHE_ARENA_DEFAULT_BYTES);
     rc = block_align(task) ? lathe_message_decode(descriptor, task->request.body, &task->arena,
                                                   &task->message, err)
                            : lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a request");
+    /* The reply is put together in the same arena, and may be as large whatever the request took.
+     */
+    task->arena.limit_bytes = task->arena.used_bytes + LATHE_ARENA_DEFAULT_BYTES;
     if (rc == LATHE_OK)
         *task_out = task;
     else

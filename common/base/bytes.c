@@ -113,7 +113,7 @@ uint8_t *lathe_buf_extend(struct lathe_buf *buf, size_t size)
         buf->capacity = wanted;
     }
     buf->size = at + size;
-    return buf->data + at;
+    return buf->data != NULL ? buf->data + at : NULL; /* NULL here: nothing asked, nothing there */
 }
 
 void lathe_buf_append(struct lathe_buf *buf, const void *data, size_t size)

@@ -3,9 +3,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "common/store/store_internal.h"
@@ -261,6 +263,24 @@ static enum lathe_status prepare(struct lathe_store *store, const char *path,
     return LATHE_OK;
 }
 
+/* RocksDB syncs what lies in its directory, not the directory's own name in its parent: a new store
+ * would be gone after a power cut, acknowledged writes and all. */
+static enum lathe_status sync_parent(const char *path, struct lathe_error *err)
+{
+    char parent[PATH_MAX];
+    enum lathe_status status = LATHE_OK;
+    int fd;
+
+    if (snprintf(parent, sizeof(parent), "%s/..", path) >= (int)sizeof(parent))
+        return lathe_fail(err, LATHE_INVALID_ARGUMENT, "open store %s: the path is too long", path);
+    fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        status = lathe_fail(err, LATHE_INTERNAL, "sync %s: %s", parent, strerror(errno));
+    if (fd >= 0)
+        (void)close(fd);
+    return status;
+}
+
 static enum lathe_status open_checked(struct lathe_store *store,
                                       const struct lathe_store_config *config,
                                       struct lathe_error *err)
@@ -279,6 +299,9 @@ static enum lathe_status open_checked(struct lathe_store *store,
     if (status == LATHE_OK)
         status = open_families(store, options, config, err);
     rocksdb_options_destroy(options);
+    /* Also where an earlier making was interrupted before this point. */
+    if (status == LATHE_OK && config->mode != LATHE_STORE_OPEN)
+        status = sync_parent(store->path, err);
     return status;
 }
 

@@ -8,8 +8,9 @@ enum {
     DEFAULT_WRITE_BUFFER_BYTES = 256 * MIB,
     MIN_FAMILY_BUFFER_BYTES = 256 * KIB,
     DEFAULT_JOBS = 2,
-    OPEN_FILES = 512, /* a store; 8 shards stay within 4,096 descriptors */
-    BLOOM_BITS = 10   /* 1 % false answers */
+    INFO_LOG_FATAL = 4, /* RocksDB's InfoLogLevel; the C interface has no name for it */
+    OPEN_FILES = 512,   /* a store; 8 shards stay within 4,096 descriptors */
+    BLOOM_BITS = 10     /* 1 % false answers */
 };
 
 struct family_setup {
@@ -141,11 +142,17 @@ rocksdb_options_t *lathe_store_options(const struct lathe_store_config *config,
      * syncs would wait behind it. */
     rocksdb_options_set_bytes_per_sync(options, MIB);
 
+    /* Loading reads every original in key order: the kernel must be allowed to read ahead. */
+    rocksdb_options_set_advise_random_on_open(options, 0);
     rocksdb_options_set_max_open_files(options, OPEN_FILES);
     rocksdb_options_set_skip_stats_update_on_db_open(options, 1);
-    /* RocksDB's own journal, file LOG: a few files of a bounded size. */
-    rocksdb_options_set_keep_log_file_num(options, 4);
-    rocksdb_options_set_max_log_file_size(options, 4 * MIB);
+    /* RocksDB's own journal, file LOG, stays empty: where asserts are compiled in, as in Debian's
+     * library, a failed write to it (a full disk) ends the process, and the C interface cannot
+     * replace it. Without a size limit the level is heeded for its headers too. Failures reach our
+     * own log with the text of the call that met them. */
+    rocksdb_options_set_info_log_level(options, INFO_LOG_FATAL);
+    rocksdb_options_set_max_log_file_size(options, 0);
+    rocksdb_options_set_keep_log_file_num(options, 1);
     rocksdb_options_set_stats_dump_period_sec(options, 0);
     rocksdb_options_set_stats_persist_period_sec(options, 0);
     rocksdb_options_set_max_manifest_file_size(options, 16 * MIB);

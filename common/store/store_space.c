@@ -192,7 +192,6 @@ enum lathe_status lathe_store_background_error(struct lathe_store *store, struct
     if (count == 0)
         return LATHE_OK;
     return lathe_fail(err, LATHE_INTERNAL,
-                      "%llu flushes or compactions of the store failed since it was opened; its "
-                      "file LOG says why",
+                      "%llu flushes or compactions of the store failed since it was opened",
                       (unsigned long long)count);
 }

@@ -8,8 +8,11 @@
 #include "coordinator/api/request.h"
 #include "coordinator/api/search_plan.h"
 
+enum { PARTIAL_SPARE = 10 }; /* a tenth of the time that is left */
+
 struct search_request {
     struct lathe_request base;
+    uint64_t deadline_us; /* of the call */
     struct lathe_search_plan plan;
     struct lathe_group likes;
     uint64_t held_id;            /* request id under which shards hold snapshots */
@@ -172,6 +175,7 @@ static void fetch_start(struct search_request *search)
     if (status == LATHE_OK)
         status = points_ask(search, &plan->points, &plan->selection, LATHE_FRAME_FETCH, &err);
     request->scatter.hold_request_id = search->held_id;
+    request->scatter.deadline_us = search->deadline_us;
     if (status == LATHE_OK)
         status = lathe_request_submit(request, fetch_settled, &err);
     if (status != LATHE_OK)
@@ -247,6 +251,18 @@ static void search_settled(struct lathe_request *request)
         reply_send(search);
 }
 
+/* When the SEARCH ends. A partial answer needs time for what comes after the shards that are
+ * missing. */
+static uint64_t search_deadline(const struct search_request *search)
+{
+    uint64_t deadline_us = search->deadline_us;
+    uint64_t now_us = lathe_now_us(search->base.api->clock);
+
+    if (!search->plan.allow_partial || deadline_us == UINT64_MAX || deadline_us <= now_us)
+        return deadline_us;
+    return deadline_us - (deadline_us - now_us) / PARTIAL_SPARE;
+}
+
 static enum lathe_status search_ask(struct search_request *search, struct lathe_error *err)
 {
     struct lathe_request *request = &search->base;
@@ -274,6 +290,7 @@ static enum lathe_status search_ask(struct search_request *search, struct lathe_
     if (!made)
         return lathe_request_no_memory(err);
     request->scatter.hold_request_id = 0;
+    request->scatter.deadline_us = search_deadline(search);
     return lathe_request_submit(request, search_settled, err);
 }
 
@@ -299,15 +316,6 @@ static void likes_settled(struct lathe_request *request)
 /* ---- Arrival -----------------------------------------------------------------------------------
  */
 
-/* A partial answer must leave time to send it. */
-static void partial_deadline(struct lathe_request *request)
-{
-    uint64_t *deadline_us = &request->scatter.deadline_us;
-
-    if (*deadline_us != UINT64_MAX && *deadline_us > request->started_us)
-        *deadline_us -= (*deadline_us - request->started_us) / 10;
-}
-
 static enum lathe_status search_start(struct search_request *search,
                                       Lathe__V1__SearchRequest *const *searches, size_t count,
                                       bool batch, struct lathe_error *err)
@@ -317,6 +325,7 @@ static enum lathe_status search_start(struct search_request *search,
     enum lathe_status status;
 
     search->shard_count = lathe_engine_shard_count(request->api->engine);
+    search->deadline_us = request->scatter.deadline_us;
     status = lathe_request_collection(request, batch ? "searches[0].collection" : "collection",
                                       searches[0]->collection, err);
     if (status == LATHE_OK)
@@ -326,8 +335,6 @@ static enum lathe_status search_start(struct search_request *search,
         status = lathe_search_likes(&search->plan, &search->likes, &selection, err);
     if (status != LATHE_OK)
         return status;
-    if (search->plan.allow_partial)
-        partial_deadline(request);
     if (search->likes.count == 0)
         return search_ask(search, err);
     status = points_ask(search, &search->likes, &selection, LATHE_FRAME_GET, err);

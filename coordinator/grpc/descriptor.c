@@ -28,8 +28,8 @@ struct lathe_descriptors {
 
 static bool encode_files(struct lathe_descriptors *descriptors)
 {
-    descriptors->encoded =
-        lathe_zalloc_array(descriptors->set->n_file, sizeof(*descriptors->encoded));
+    descriptors->encoded = lathe_zalloc_array(descriptors->set->n_file,
+                                              sizeof(*descriptors->encoded));
     if (descriptors->encoded == NULL)
         return false;
     for (size_t i = 0; i < descriptors->set->n_file; i++) {

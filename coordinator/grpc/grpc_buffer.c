@@ -23,8 +23,8 @@ bool lathe_grpc_message_open(struct lathe_grpc_message *message, grpc_byte_buffe
     }
     grpc_byte_buffer_destroy(buffer);
     message->open = true;
-    message->bytes =
-        lathe_bytes_of(GRPC_SLICE_START_PTR(message->slice), GRPC_SLICE_LENGTH(message->slice));
+    message->bytes = lathe_bytes_of(GRPC_SLICE_START_PTR(message->slice),
+                                    GRPC_SLICE_LENGTH(message->slice));
     return true;
 }
 

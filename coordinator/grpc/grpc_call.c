@@ -123,9 +123,9 @@ void lathe_grpc_arm(struct lathe_grpc_server *server, struct lathe_grpc_method *
     }
     LATHE_HB_RELEASE(&call->arrived);
     if (method->def.path == NULL)
-        error =
-            grpc_server_request_call(server->server, &call->call, &call->details, &call->metadata,
-                                     server->queue, server->queue, &call->arrived);
+        error = grpc_server_request_call(server->server, &call->call, &call->details,
+                                         &call->metadata, server->queue, server->queue,
+                                         &call->arrived);
     else
         error = grpc_server_request_registered_call(
             server->server, method->registered, &call->call, &call->deadline, &call->metadata,
@@ -169,8 +169,8 @@ static void describe(struct lathe_call *call, const struct lathe_error *err)
     lathe_grpc_details_encode(&clean, &details);
     if (!details.failed) { /* without memory for the details the status alone must do */
         call->status_details.key = grpc_slice_from_static_string("grpc-status-details-bin");
-        call->status_details.value =
-            grpc_slice_from_copied_buffer((const char *)details.data, details.size);
+        call->status_details.value = grpc_slice_from_copied_buffer((const char *)details.data,
+                                                                   details.size);
         call->has_status_details = true;
     }
     lathe_buf_fini(&details);
@@ -254,7 +254,8 @@ static enum lathe_status busy(struct lathe_error *err, const char *what, uint64_
     return status;
 }
 
-/* A request larger than the whole limit passes when it is alone: it could never be sent otherwise. */
+/* A request larger than the whole limit passes when it is alone: it could never be sent otherwise.
+ */
 static bool admit_bytes(struct lathe_call *call, size_t size)
 {
     struct lathe_grpc_server *server = call->server;
@@ -387,8 +388,8 @@ static void open_unary(struct lathe_call *call)
         return;
     }
     if (call->deadline_us == UINT64_MAX && def->default_timeout_ms > 0) {
-        call->deadline_us =
-            lathe_now_us(&lathe_system_clock) + (uint64_t)def->default_timeout_ms * 1000u;
+        call->deadline_us = lathe_now_us(&lathe_system_clock) +
+                            (uint64_t)def->default_timeout_ms * 1000u;
         call->watched = true;
         lathe_grpc_deadline_set(call);
     }
@@ -533,9 +534,12 @@ void lathe_call_fail(struct lathe_call *call, const struct lathe_error *err)
 
     LATHE_REQUIRE(err->status != LATHE_OK);
     if (err->status == LATHE_CANCELLED && there && lathe_call_cancelled(call)) {
-        (void)lathe_fail(&late, LATHE_DEADLINE_EXCEEDED,
-                         "the call's deadline passed (without one of its own it has %u ms)",
-                         call->method->def.default_timeout_ms);
+        if (call->watched)
+            (void)lathe_fail(&late, LATHE_DEADLINE_EXCEEDED,
+                             "the default deadline of %u ms passed (the call had none of its own)",
+                             call->method->def.default_timeout_ms);
+        else
+            (void)lathe_fail(&late, LATHE_DEADLINE_EXCEEDED, "the call's deadline passed");
         err = &late;
     }
     send_answer(call, NULL, err);

@@ -80,8 +80,7 @@ static struct lathe_call *take_due(struct lathe_grpc_server *server, uint64_t no
 /* Under the lock. */
 static void sleep_until(struct lathe_grpc_deadlines *deadlines, uint64_t wake_at_us)
 {
-    struct timespec until = {(time_t)(wake_at_us / 1000000u),
-                             (long)(wake_at_us % 1000000u) * 1000};
+    struct timespec until = {(time_t)(wake_at_us / 1000000u), (long)(wake_at_us % 1000000u) * 1000};
 
     deadlines->wake_at_us = wake_at_us;
     if (wake_at_us == UINT64_MAX)
@@ -113,9 +112,8 @@ static void *watch(void *context)
     return NULL;
 }
 
-bool lathe_grpc_deadlines_start(struct lathe_grpc_server *server)
+void lathe_grpc_deadlines_init(struct lathe_grpc_deadlines *deadlines)
 {
-    struct lathe_grpc_deadlines *deadlines = &server->deadlines;
     pthread_condattr_t attributes;
 
     (void)pthread_mutex_init(&deadlines->lock, NULL);
@@ -124,22 +122,22 @@ bool lathe_grpc_deadlines_start(struct lathe_grpc_server *server)
     (void)pthread_cond_init(&deadlines->changed, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     deadlines->wake_at_us = 0; /* the thread looks before it first sleeps */
-    if (pthread_create(&deadlines->thread, NULL, watch, server) == 0)
-        return true;
-    (void)pthread_cond_destroy(&deadlines->changed);
-    (void)pthread_mutex_destroy(&deadlines->lock);
-    return false;
 }
 
-void lathe_grpc_deadlines_stop(struct lathe_grpc_server *server)
+bool lathe_grpc_deadlines_start(struct lathe_grpc_server *server)
 {
-    struct lathe_grpc_deadlines *deadlines = &server->deadlines;
+    server->deadlines.started = pthread_create(&server->deadlines.thread, NULL, watch, server) == 0;
+    return server->deadlines.started;
+}
 
+void lathe_grpc_deadlines_fini(struct lathe_grpc_deadlines *deadlines)
+{
     (void)pthread_mutex_lock(&deadlines->lock);
     deadlines->stopping = true;
     (void)pthread_cond_signal(&deadlines->changed);
     (void)pthread_mutex_unlock(&deadlines->lock);
-    (void)pthread_join(deadlines->thread, NULL);
+    if (deadlines->started)
+        (void)pthread_join(deadlines->thread, NULL);
     (void)pthread_cond_destroy(&deadlines->changed);
     (void)pthread_mutex_destroy(&deadlines->lock);
 }

@@ -10,6 +10,7 @@ bool lathe_grpc_has_details(const struct lathe_error *err);
  * hint. The texts must be valid UTF-8. buf->failed tells of lacking memory. */
 void lathe_grpc_details_encode(const struct lathe_error *err, struct lathe_buf *buf);
 
-/* Replaces what is not UTF-8 (a text that was cut inside a character, bytes a client sent) by '?'. */
+/* Replaces what is not UTF-8 (a text that was cut inside a character, bytes a client sent) by '?'.
+ */
 void lathe_grpc_text_clean(char *text);
 #endif

@@ -1,5 +1,5 @@
-/* grpc_health.c - grpc.health.v1: one state for the whole process, asked for once (Check) or followed
- * (Watch). "" and every service of the server are known names. */
+/* grpc_health.c - grpc.health.v1: one state for the whole process, asked for once (Check) or
+ * followed (Watch). "" and every service of the server are known names. */
 #include <grpc/health/v1/health.pb-c.h>
 
 #include "common/net/message.h"
@@ -12,8 +12,8 @@ typedef Grpc__Health__V1__HealthCheckResponse__ServingStatus serving_status;
 struct watcher {
     struct lathe_call *call;
     struct watcher *next;
-    bool known;    /* the service it asked for exists */
-    bool listed;   /* whoever takes it off the list ends the call */
+    bool known;  /* the service it asked for exists */
+    bool listed; /* whoever takes it off the list ends the call */
 };
 
 struct lathe_grpc_health {
@@ -63,8 +63,7 @@ static serving_status status_of(const struct lathe_grpc_health *health, bool kno
 
 static void encode(serving_status status, struct lathe_buf *buf)
 {
-    Grpc__Health__V1__HealthCheckResponse response =
-        GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+    Grpc__Health__V1__HealthCheckResponse response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
 
     response.status = status;
     lathe_message_encode(&response.base, buf);

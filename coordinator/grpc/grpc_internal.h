@@ -12,10 +12,10 @@
 #include "coordinator/grpc_server.h"
 
 enum {
-    LATHE_GRPC_ARMED = 32,           /* requests waiting for calls, of each method */
-    LATHE_GRPC_STREAM_SENDS = 64,    /* answers a client has not taken: above, no more is read */
+    LATHE_GRPC_ARMED = 32,             /* requests waiting for calls, of each method */
+    LATHE_GRPC_STREAM_SENDS = 64,      /* answers a client has not taken: above, no more is read */
     LATHE_GRPC_STREAM_BYTES = 1 << 20, /* the same in bytes */
-    LATHE_GRPC_INTERNAL_CALLS = 1024, /* health and reflection calls in flight */
+    LATHE_GRPC_INTERNAL_CALLS = 1024,  /* health and reflection calls in flight */
     /* A stopping server refuses calls itself until none came for the first time, at most for the
      * second: see leave() in grpc_server.c. */
     LATHE_GRPC_QUIET_MS = 20,
@@ -46,6 +46,7 @@ struct lathe_grpc_deadlines {
     pthread_cond_t changed;
     pthread_t thread;
     uint64_t wake_at_us; /* when the thread will look next */
+    bool started;
     bool stopping;
 };
 
@@ -167,9 +168,12 @@ void lathe_grpc_streams_drain(struct lathe_grpc_server *server);
 void lathe_grpc_streams_resume(struct lathe_grpc_server *server); /* bytes were given back */
 
 /* grpc_deadline.c */
+void lathe_grpc_deadlines_init(struct lathe_grpc_deadlines *deadlines);
+/* Once the server's methods are there. False: no thread. */
 bool lathe_grpc_deadlines_start(struct lathe_grpc_server *server);
-void lathe_grpc_deadlines_stop(struct lathe_grpc_server *server);
-void lathe_grpc_deadline_set(struct lathe_call *call); /* call->deadline_us is the method's default */
+void lathe_grpc_deadlines_fini(struct lathe_grpc_deadlines *deadlines); /* ends the thread */
+void lathe_grpc_deadline_set(
+    struct lathe_call *call); /* call->deadline_us is the method's default */
 void lathe_grpc_deadline_clear(struct lathe_call *call);
 
 /* grpc_health.c: made before the server starts, destroyed after its last call. */
@@ -183,8 +187,8 @@ void lathe_grpc_health_stop(struct lathe_grpc_health *health);
 
 /* grpc_reflection.c */
 extern const struct lathe_method lathe_grpc_reflection_methods[LATHE_GRPC_REFLECTION_METHODS];
-struct lathe_grpc_reflection *
-lathe_grpc_reflection_create(const struct lathe_grpc_server *server, struct lathe_error *err);
+struct lathe_grpc_reflection *lathe_grpc_reflection_create(const struct lathe_grpc_server *server,
+                                                           struct lathe_error *err);
 void lathe_grpc_reflection_destroy(struct lathe_grpc_reflection *reflection);
 
 /* grpc_server.c */

@@ -10,13 +10,17 @@ enum { REQUEST_BYTES = 8192 };
 typedef Grpc__Reflection__V1__ServerReflectionRequest reflection_request;
 typedef Grpc__Reflection__V1__ServerReflectionResponse reflection_response;
 
+/* The cases of the two oneofs, whose full names do not fit on a line. */
+#define ASKED(what)    GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_##what
+#define ANSWERED(what) GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##what
+
 struct lathe_grpc_reflection {
     const struct lathe_grpc_server *server;
     struct lathe_descriptors *descriptors;
 };
 
-struct lathe_grpc_reflection *
-lathe_grpc_reflection_create(const struct lathe_grpc_server *server, struct lathe_error *err)
+struct lathe_grpc_reflection *lathe_grpc_reflection_create(const struct lathe_grpc_server *server,
+                                                           struct lathe_error *err)
 {
     struct lathe_grpc_reflection *reflection = lathe_zalloc(sizeof(*reflection));
 
@@ -43,15 +47,13 @@ void lathe_grpc_reflection_destroy(struct lathe_grpc_reflection *reflection)
 
 /* --- Answers: each in the arena of its request --- */
 
-static void answer_error(reflection_response *response,
-                         Grpc__Reflection__V1__ErrorResponse *error, enum lathe_status status,
-                         const char *message)
+static void answer_error(reflection_response *response, Grpc__Reflection__V1__ErrorResponse *error,
+                         enum lathe_status status, const char *message)
 {
     grpc__reflection__v1__error_response__init(error);
     error->error_code = (int32_t)status;
     error->error_message = (char *)message;
-    response->message_response_case =
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE;
+    response->message_response_case = ANSWERED(ERROR_RESPONSE);
     response->error_response = error;
 }
 
@@ -59,8 +61,8 @@ static bool answer_file(const struct lathe_descriptors *descriptors, int file,
                         struct lathe_arena *arena, reflection_response *response)
 {
     size_t count = lathe_descriptors_count(descriptors);
-    Grpc__Reflection__V1__FileDescriptorResponse *answer =
-        lathe_arena_alloc(arena, sizeof(*answer));
+    Grpc__Reflection__V1__FileDescriptorResponse *answer = lathe_arena_alloc(arena,
+                                                                             sizeof(*answer));
     ProtobufCBinaryData *data = lathe_arena_alloc(arena, count * sizeof(*data));
     int *files = lathe_arena_alloc(arena, count * sizeof(*files));
 
@@ -74,8 +76,7 @@ static bool answer_file(const struct lathe_descriptors *descriptors, int file,
 
         data[i] = (ProtobufCBinaryData){bytes.size, (uint8_t *)bytes.data};
     }
-    response->message_response_case =
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_FILE_DESCRIPTOR_RESPONSE;
+    response->message_response_case = ANSWERED(FILE_DESCRIPTOR_RESPONSE);
     response->file_descriptor_response = answer;
     return true;
 }
@@ -95,8 +96,8 @@ static bool answer_services(const struct lathe_grpc_server *server, struct lathe
                             reflection_response *response)
 {
     Grpc__Reflection__V1__ListServiceResponse *answer = lathe_arena_alloc(arena, sizeof(*answer));
-    Grpc__Reflection__V1__ServiceResponse **list =
-        lathe_arena_alloc(arena, server->method_count * sizeof(*list));
+    Grpc__Reflection__V1__ServiceResponse **list = lathe_arena_alloc(arena, server->method_count *
+                                                                                sizeof(*list));
 
     if (answer == NULL || list == NULL)
         return false;
@@ -119,8 +120,7 @@ static bool answer_services(const struct lathe_grpc_server *server, struct lathe
         service->name = text;
         list[answer->n_service++] = service;
     }
-    response->message_response_case =
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_LIST_SERVICES_RESPONSE;
+    response->message_response_case = ANSWERED(LIST_SERVICES_RESPONSE);
     response->list_services_response = answer;
     return true;
 }
@@ -134,18 +134,18 @@ static bool answer(const struct lathe_grpc_reflection *reflection,
     int file;
 
     switch (request->message_request_case) {
-    case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES:
+    case ASKED(LIST_SERVICES):
         return answer_services(reflection->server, arena, response);
-    case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_BY_FILENAME:
+    case ASKED(FILE_BY_FILENAME):
         file = lathe_descriptors_by_name(descriptors, request->file_by_filename);
         break;
-    case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL:
+    case ASKED(FILE_CONTAINING_SYMBOL):
         file = lathe_descriptors_by_symbol(descriptors, request->file_containing_symbol);
         break;
-    case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_EXTENSION:
+    case ASKED(FILE_CONTAINING_EXTENSION):
         file = LATHE_DESCRIPTOR_NONE; /* the API has no extensions */
         break;
-    case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_ALL_EXTENSION_NUMBERS_OF_TYPE:
+    case ASKED(ALL_EXTENSION_NUMBERS_OF_TYPE):
         answer_error(response, error, LATHE_UNIMPLEMENTED, "the API has no extensions");
         return true;
     default:

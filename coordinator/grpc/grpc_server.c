@@ -32,8 +32,8 @@ static void *poll_events(void *context)
     grpc_completion_queue *queue = context;
 
     for (;;) {
-        grpc_event event =
-            grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        grpc_event event = grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC),
+                                                      NULL);
         struct lathe_grpc_tag *tag;
         struct lathe_call *call;
 
@@ -70,14 +70,35 @@ static grpc_arg integer(const char *key, int value)
     return arg;
 }
 
-static grpc_server *create_server(void)
+/* What gRPC itself may hold, for all connections together: twice the requests' bytes (received and
+ * in the making) and room for a largest message. Above it gRPC refuses streams and ends
+ * connections, so that clients that send slowly or in parallel cannot take all memory: a request is
+ * counted by us only once it is whole. */
+static grpc_arg memory_quota(grpc_resource_quota *quota, uint64_t limit_bytes)
 {
+    grpc_arg arg = {.type = GRPC_ARG_POINTER, .key = (char *)GRPC_ARG_RESOURCE_QUOTA};
+    uint64_t size = limit_bytes < SIZE_MAX / 4 ? 2 * limit_bytes : SIZE_MAX / 2;
+
+    grpc_resource_quota_resize(quota, size + 2 * (size_t)LATHE_MAX_MESSAGE_BYTES);
+    arg.value.pointer.p = quota;
+    arg.value.pointer.vtable = grpc_resource_quota_arg_vtable();
+    return arg;
+}
+
+static grpc_server *create_server(uint64_t limit_bytes)
+{
+    grpc_resource_quota *quota = grpc_resource_quota_create("lathe");
     grpc_arg list[] = {
+        memory_quota(quota, limit_bytes),
         integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)LATHE_MAX_MESSAGE_BYTES),
         /* With reuse of ports a second server would silently take half of the connections. */
         integer(GRPC_ARG_ALLOW_REUSEPORT, 0),
         integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, 256),
-        /* Clients may look after idle connections as often as every 5 s without "too many pings". */
+        /* gRPC looks at a message's size only after inflating it: 1 MB can become 1 GB. Compressed
+         * requests are therefore answered UNIMPLEMENTED; vectors hardly compress anyway. */
+        integer(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE),
+        /* Clients may look after idle connections as often as every 5 s without "too many pings".
+         */
         integer(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
         integer(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000),
         /* A client that vanished without a word ends its streams after 80 s. */
@@ -86,8 +107,10 @@ static grpc_server *create_server(void)
         integer(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10000),
     };
     grpc_channel_args args = {sizeof(list) / sizeof(list[0]), list};
+    grpc_server *server = grpc_server_create(&args, NULL);
 
-    return grpc_server_create(&args, NULL);
+    grpc_resource_quota_unref(quota);
+    return server;
 }
 
 static void add_method(struct lathe_grpc_server *server, const struct lathe_method *def,
@@ -109,10 +132,9 @@ static enum lathe_status add_methods(struct lathe_grpc_server *server,
                                      const struct lathe_grpc_config *config,
                                      struct lathe_error *err)
 {
-    server->methods =
-        lathe_zalloc_array(config->method_count + LATHE_GRPC_HEALTH_METHODS +
-                               LATHE_GRPC_REFLECTION_METHODS + 1 /* unknown paths */,
-                           sizeof(*server->methods));
+    server->methods = lathe_zalloc_array(config->method_count + LATHE_GRPC_HEALTH_METHODS +
+                                             LATHE_GRPC_REFLECTION_METHODS + 1 /* unknown paths */,
+                                         sizeof(*server->methods));
     server->health = lathe_grpc_health_create(server);
     if (server->methods == NULL || server->health == NULL)
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for the gRPC server");
@@ -176,7 +198,7 @@ static enum lathe_status start(struct lathe_grpc_server *server,
         status = bind_address(server, config->listen, err);
     if (status != LATHE_OK)
         return status;
-    if (!start_threads(server, config->thread_count))
+    if (!lathe_grpc_deadlines_start(server) || !start_threads(server, config->thread_count))
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "cannot start %u gRPC threads",
                           config->thread_count);
     grpc_server_start(server->server);
@@ -201,13 +223,10 @@ enum lathe_status lathe_grpc_server_start(const struct lathe_grpc_config *config
     server->limit_bytes = config->in_flight_bytes;
     (void)pthread_mutex_init(&server->lock, NULL);
     (void)pthread_cond_init(&server->ended, NULL);
-    if (!lathe_grpc_deadlines_start(server)) {
-        lathe_free(server);
-        return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "cannot start the deadline thread");
-    }
+    lathe_grpc_deadlines_init(&server->deadlines);
     lathe_grpc_log_redirect();
     grpc_init();
-    server->server = create_server();
+    server->server = create_server(config->in_flight_bytes);
     create_queues(server);
     status = start(server, config, err);
     if (status == LATHE_OK)
@@ -222,14 +241,12 @@ enum lathe_status lathe_grpc_server_start(const struct lathe_grpc_config *config
 /* Waits for the end of every call that gRPC knows of. False: drain_ms passed. */
 static bool wait_shutdown(struct lathe_grpc_server *server, uint64_t drain_ms)
 {
-    gpr_timespec until =
-        drain_ms > INT64_MAX / 2000000
-            ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
-            : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                           gpr_time_from_millis((int64_t)drain_ms, GPR_TIMESPAN));
+    gpr_timespec until = drain_ms > INT64_MAX / 2000000
+                             ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
+                             : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                            gpr_time_from_millis((int64_t)drain_ms, GPR_TIMESPAN));
 
-    return grpc_completion_queue_next(server->shutdown_queue, until, NULL).type ==
-           GRPC_OP_COMPLETE;
+    return grpc_completion_queue_next(server->shutdown_queue, until, NULL).type == GRPC_OP_COMPLETE;
 }
 
 /* Our own call objects outlive gRPC's, and a batch on a queue that is shut down ends the process:
@@ -299,7 +316,7 @@ void lathe_grpc_server_stop(struct lathe_grpc_server **server_p, uint64_t drain_
     grpc_completion_queue_shutdown(server->queue);
     for (unsigned i = 0; i < server->thread_count; i++)
         (void)pthread_join(server->threads[i], NULL);
-    lathe_grpc_deadlines_stop(server);
+    lathe_grpc_deadlines_fini(&server->deadlines);
     grpc_server_destroy(server->server);
     destroy_queue(server->queue);
     destroy_queue(server->shutdown_queue);

@@ -87,8 +87,7 @@ static bool park(struct lathe_call *call)
 static bool may_read(const struct lathe_call *call)
 {
     return call->read_wanted && !call->reading && !call->answered && !call->close_delivered &&
-           !call->draining && !call->gone &&
-           call->answer_count < LATHE_GRPC_STREAM_SENDS &&
+           !call->draining && !call->gone && call->answer_count < LATHE_GRPC_STREAM_SENDS &&
            call->answer_bytes < LATHE_GRPC_STREAM_BYTES;
 }
 

@@ -63,8 +63,8 @@ static enum lathe_status fill(struct lathe_shard_collection *collection,
 }
 
 enum lathe_status lathe_shard_collection_create(struct lathe_bytes spec,
-                                          struct lathe_shard_collection **collection_out,
-                                          struct lathe_error *err)
+                                                struct lathe_shard_collection **collection_out,
+                                                struct lathe_error *err)
 {
     struct lathe_shard_collection *collection = lathe_zalloc(sizeof(*collection));
     uint8_t *copy = lathe_alloc(spec.size);
@@ -101,7 +101,8 @@ done:
     return rc;
 }
 
-struct lathe_shard_collection *lathe_shard_collection_acquire(struct lathe_shard_collection *collection)
+struct lathe_shard_collection *
+lathe_shard_collection_acquire(struct lathe_shard_collection *collection)
 {
     atomic_fetch_add_explicit(&collection->references, 1, memory_order_relaxed);
     return collection;

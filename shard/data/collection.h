@@ -28,9 +28,12 @@ struct lathe_shard_collection {
 
 /* From an encoded lathe.shard.CollectionSpec (copied): a frame's or a stored one. INVALID_ARGUMENT
  * names what is wrong. Owner: one reference is the caller's. */
-LATHE_MUST_CHECK enum lathe_status lathe_shard_collection_create(struct lathe_bytes spec,
-                                                           struct lathe_shard_collection **collection_out,
-                                                           struct lathe_error *err);
-struct lathe_shard_collection *lathe_shard_collection_acquire(struct lathe_shard_collection *collection);
-void lathe_shard_collection_release(struct lathe_shard_collection *collection); /* NULL is accepted */
+LATHE_MUST_CHECK enum lathe_status
+lathe_shard_collection_create(struct lathe_bytes spec,
+                              struct lathe_shard_collection **collection_out,
+                              struct lathe_error *err);
+struct lathe_shard_collection *
+lathe_shard_collection_acquire(struct lathe_shard_collection *collection);
+void lathe_shard_collection_release(
+    struct lathe_shard_collection *collection); /* NULL is accepted */
 #endif

@@ -44,6 +44,23 @@ static int by_row(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
+/* What a record must fulfil so that nothing behind it goes wrong. */
+static bool point_fits(const struct loading *loading, const struct lathe_point_key *key,
+                       const struct lathe_point_record *record)
+{
+    const struct lathe_shard_collection *collection = loading->table->collection;
+
+    if (record->row_count > collection->field_count ||
+        record->point >= loading->table->counters.next_point ||
+        key->slot != lathe_slot_of(collection->slot_key, key->idkey))
+        return false;
+    for (uint32_t f = 0; f < record->row_count; f++)
+        if (record->rows[f] != LATHE_NO_ROW &&
+            record->rows[f] >= loading->table->counters.next_row[f])
+            return false;
+    return true;
+}
+
 static enum lathe_status point_load(struct loading *loading, struct lathe_bytes key_bytes,
                                     struct lathe_bytes value, struct lathe_error *err)
 {
@@ -56,6 +73,11 @@ static enum lathe_status point_load(struct loading *loading, struct lathe_bytes 
         rc = lathe_point_record_decode(value, &record, err);
     if (rc != LATHE_OK)
         return rc;
+    if (!point_fits(loading, &key, &record))
+        return lathe_fail(
+            err, LATHE_DATA_LOSS,
+            "collection \"%s\" (%u): point %" PRIu64 " does not fit its id, fields or counters",
+            loading->table->collection->name, loading->table->collection->id, record.point);
     lathe_buf_u8(&loading->ids, (uint8_t)key.idkey.size);
     lathe_buf_append(&loading->ids, key.idkey.data, key.idkey.size);
     if (loading->ids.failed)
@@ -215,18 +237,38 @@ static enum lathe_status table_load(struct lathe_store *store, struct lathe_tabl
     return rc;
 }
 
+/* Rows of a damaged collection would only take memory: nobody is shown them. */
+static void rows_drop(struct lathe_table *table, struct lathe_budget *budget)
+{
+    for (uint32_t f = 0; f < table->collection->field_count; f++) {
+        const struct lathe_field *field = &table->collection->fields[f];
+
+        lathe_rows_fini(&table->rows[f]);
+        lathe_rows_init(&table->rows[f], field->dims, field->metric, budget);
+    }
+}
+
 /* A collection record made a table, with its rows. */
 static enum lathe_status collection_load(struct lathe_store *store, struct lathe_budget *budget,
-                                         struct lathe_tables *tables, struct lathe_bytes spec,
-                                         struct lathe_error *err)
+                                         struct lathe_tables *tables, struct lathe_bytes key_bytes,
+                                         struct lathe_bytes spec, struct lathe_error *err)
 {
+    struct lathe_meta_key key;
     struct lathe_shard_collection *collection = NULL;
     struct lathe_table *table;
-    enum lathe_status rc = lathe_shard_collection_create(spec, &collection, err);
+    enum lathe_status rc = lathe_key_meta_parse(key_bytes, &key, err);
 
+    if (rc != LATHE_OK)
+        return rc;
+    rc = lathe_shard_collection_create(spec, &collection, err);
     if (rc != LATHE_OK) {
         err->status = rc == LATHE_RESOURCE_EXHAUSTED ? rc : LATHE_DATA_LOSS;
         return err->status;
+    }
+    if (collection->id != key.collection) {
+        lathe_shard_collection_release(collection);
+        return lathe_fail(err, LATHE_DATA_LOSS, "the record of collection %u is that of another",
+                          key.collection);
     }
     table = lathe_table_create(collection, budget);
     if (table == NULL || !lathe_tables_insert(tables, table)) {
@@ -235,6 +277,7 @@ static enum lathe_status collection_load(struct lathe_store *store, struct lathe
     }
     rc = table_load(store, table, err);
     if (rc == LATHE_DATA_LOSS) {
+        rows_drop(table, budget);
         lathe_log(LATHE_LOG_ERROR, "collection-damaged", "collection=%u text=\"%s\"",
                   table->collection->id, err->message);
         table->damage = *err;
@@ -256,7 +299,8 @@ static enum lathe_status collections_load(struct lathe_store *store, struct lath
         return rc;
     for (lathe_store_iter_seek_first(iter); rc == LATHE_OK && lathe_store_iter_valid(iter);
          lathe_store_iter_next(iter))
-        rc = collection_load(store, budget, tables, lathe_store_iter_value(iter), err);
+        rc = collection_load(store, budget, tables, lathe_store_iter_key(iter),
+                             lathe_store_iter_value(iter), err);
     if (rc == LATHE_OK)
         rc = lathe_store_iter_status(iter, err);
     lathe_store_iter_destroy(iter);

@@ -8,7 +8,8 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 
-/* Chunks a job may take before it steps back: about a second of one thread's scanning. */
+/* Chunks, times their cost, that a job may take before it steps back: about half a second of one
+ * thread's scanning. */
 enum { QUANTUM_CHUNKS = 4096 };
 
 struct worker {
@@ -52,7 +53,8 @@ static struct lathe_pool_job *chunk_take(struct lathe_pool *pool, uint32_t *chun
     *chunk_out = job->next_chunk++;
     if (job->next_chunk == job->chunk_count) {
         list_pop(pool);
-    } else if (++job->taken_in_turn == QUANTUM_CHUNKS) {
+    } else if ((job->taken_in_turn += job->chunk_cost > 0 ? job->chunk_cost : 1) >=
+               QUANTUM_CHUNKS) {
         job->taken_in_turn = 0;
         list_pop(pool);
         list_push(pool, job);

@@ -11,6 +11,7 @@ struct lathe_pool;
 
 struct lathe_pool_job {
     uint32_t chunk_count; /* at least 1 */
+    uint32_t chunk_cost;  /* queries that pass over a chunk: its share of the quantum; 0 is 1 */
     /* Does one chunk. `thread` is below the pool's thread count; no two calls share it at one time.
      */
     void (*chunk)(struct lathe_pool_job *job, unsigned thread, uint32_t chunk);

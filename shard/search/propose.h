@@ -42,7 +42,7 @@ void lathe_proposal_init(struct lathe_proposal *proposal, const struct lathe_ker
 
 /* upper_out[i] = the bound of row i, for i < row_count, or NaN where there is none. aux[i] is the
  * row's lathe_proposal_aux; `aux` may be NULL under the distances. Rows are as the kernel wants
- * them; calls of 128 rows or more run at the speed of memory. */
+ * them; calls of 256 rows or more run at the speed of memory. */
 void lathe_proposal_run(const struct lathe_proposal *proposal, const float *rows,
                         size_t stride_floats, size_t row_count, const float *aux, float *upper_out);
 

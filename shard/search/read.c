@@ -20,18 +20,20 @@ struct selection {
 struct read {
     struct lathe_pool_job job; /* first */
     struct lathe_task *task;
+    const struct lathe_clock *clock;
 };
 
 /* Points found so far, in the task's arena. */
 struct result {
     struct lathe_task *task;
+    const struct lathe_clock *clock;
     const struct lathe_collection_view *view;
     struct selection selection;
     Lathe__Shard__Points points;
     size_t capacity;
     uint64_t bytes; /* of payloads, vectors and ids so far */
     uint64_t limit_bytes;
-    bool stop_at_limit; /* LIST ends its page there; GET and FETCH fail */
+    bool listing; /* LIST ends its page at the limit; GET and FETCH fail */
     bool stopped;
 };
 
@@ -242,14 +244,21 @@ static enum lathe_status run_add(struct result *result, const struct lathe_bytes
                                  size_t count, struct lathe_error *err)
 {
     struct record records[RUN];
-    enum lathe_status rc = records_read(result->task->snapshot, result->view->collection, idkeys,
-                                        count, records, err);
+    enum lathe_status rc;
 
+    if (lathe_task_expired(result->task, lathe_now_us(result->clock), err))
+        return err->status;
+    rc = records_read(result->task->snapshot, result->view->collection, idkeys, count, records,
+                      err);
     for (size_t i = 0; i < count && rc == LATHE_OK; i++) {
         uint64_t bytes = point_bytes(result, &records[i], idkeys[i]);
 
+        if (!records[i].found && result->listing)
+            return lathe_fail(err, LATHE_DATA_LOSS,
+                              "collection %u: a point is listed, its record is missing",
+                              result->view->collection->id);
         if (result->bytes + bytes > result->limit_bytes && result->points.n_data > 0) {
-            if (result->stop_at_limit) {
+            if (result->listing) {
                 result->stopped = true;
                 return LATHE_OK;
             }
@@ -419,15 +428,16 @@ static enum lathe_status points_read(struct result *result, struct lathe_error *
         return rc;
     if (task->request.header.kind != LATHE_FRAME_LIST)
         return get(result, lathe_bytes_of(fetch->idkeys.data, fetch->idkeys.len), err);
-    result->stop_at_limit = true;
+    result->listing = true;
     if (list_message->limit_bytes > 0 && list_message->limit_bytes < result->limit_bytes)
         result->limit_bytes = list_message->limit_bytes;
     return list(result, list_message, err);
 }
 
-static void answer_points(struct lathe_task *task, const struct lathe_collection_view *view)
+static void answer_points(struct read *read, const struct lathe_collection_view *view)
 {
-    struct result result = {.task = task, .view = view};
+    struct lathe_task *task = read->task;
+    struct result result = {.task = task, .clock = read->clock, .view = view};
     struct lathe_error err;
 
     lathe__shard__points__init(&result.points);
@@ -481,7 +491,7 @@ static void read_chunk(struct lathe_pool_job *job, unsigned thread, uint32_t chu
     if (task->request.header.kind == LATHE_FRAME_STATS)
         answer_stats(task, view);
     else
-        answer_points(task, view);
+        answer_points(read, view);
 }
 
 static void read_done(struct lathe_pool_job *job)
@@ -492,7 +502,8 @@ static void read_done(struct lathe_pool_job *job)
     lathe_free(read);
 }
 
-void lathe_read_start(struct lathe_pool *pool, struct lathe_task *task)
+void lathe_read_start(struct lathe_pool *pool, const struct lathe_clock *clock,
+                      struct lathe_task *task)
 {
     struct read *read = lathe_zalloc(sizeof(*read));
     struct lathe_error err;
@@ -504,6 +515,7 @@ void lathe_read_start(struct lathe_pool *pool, struct lathe_task *task)
         return;
     }
     read->task = task;
+    read->clock = clock;
     read->job = (struct lathe_pool_job){.chunk_count = 1, .chunk = read_chunk, .done = read_done};
     lathe_pool_submit(pool, &read->job);
 }

@@ -4,6 +4,8 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 
+enum { TILE_ROWS = 64 };
+
 _Static_assert(LATHE_BLOCK_ROWS % 64 == 0, "a block covers whole words of a mask");
 
 /* One query while it runs. */
@@ -127,16 +129,12 @@ static void row_consider(const struct lathe_scan *scan, struct running *running,
         tau_update(scan, running, found);
 }
 
-/* One block of one segment against one query. */
-static void block_scan(const struct lathe_scan *scan, struct running *running, struct found *found,
-                       const struct lathe_segment_view *view, uint32_t first, uint32_t count)
+/* Rows first .. first+count-1 with their bounds: those that may be hits are scored. */
+static void rows_consider(const struct lathe_scan *scan, struct running *running,
+                          struct found *found, const struct lathe_segment_view *view,
+                          uint32_t first, uint32_t count, const float *upper)
 {
-    const struct lathe_segment *segment = view->segment;
-    float upper[LATHE_BLOCK_ROWS];
-
-    lathe_proposal_run(&running->proposal, lathe_segment_row(segment, first), segment->stride,
-                       count, segment->aux + first, upper);
-    found->bytes_read += (uint64_t)count * segment->stride * sizeof(float);
+    found->bytes_read += (uint64_t)count * view->segment->stride * sizeof(float);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t position = first + i;
 
@@ -144,7 +142,63 @@ static void block_scan(const struct lathe_scan *scan, struct running *running, s
             continue;
         if (view->dead != NULL && (view->dead->bits[position / 64] >> (position % 64) & 1) != 0)
             continue;
-        row_consider(scan, running, found, segment, position);
+        row_consider(scan, running, found, view->segment, position);
+    }
+}
+
+/* One block against one query. */
+static void block_scan(const struct lathe_scan *scan, struct running *running, struct found *found,
+                       const struct lathe_segment_view *view, uint32_t first, uint32_t count)
+{
+    const struct lathe_segment *segment = view->segment;
+    float upper[LATHE_BLOCK_ROWS];
+
+    tau_update(scan, running, found);
+    lathe_proposal_run(&running->proposal, lathe_segment_row(segment, first), segment->stride,
+                       count, segment->aux + first, upper);
+    rows_consider(scan, running, found, view, first, count, upper);
+}
+
+/* One block against a tile of queries, in pieces that stay in the second-level cache. */
+static void block_scan_tile(const struct lathe_scan *scan, struct running *running,
+                            struct found *found, size_t tile, const struct lathe_segment_view *view,
+                            uint32_t first, uint32_t count)
+{
+    const struct lathe_segment *segment = view->segment;
+    const struct lathe_proposal *proposals[LATHE_PROPOSAL_BATCH];
+    float upper[LATHE_PROPOSAL_BATCH][TILE_ROWS];
+    float *uppers[LATHE_PROPOSAL_BATCH];
+
+    for (size_t q = 0; q < tile; q++) {
+        proposals[q] = &running[q].proposal;
+        uppers[q] = upper[q];
+        tau_update(scan, &running[q], &found[q]);
+    }
+    for (uint32_t done = 0; done < count; done += TILE_ROWS) {
+        uint32_t piece = count - done < TILE_ROWS ? count - done : TILE_ROWS;
+        uint32_t begin = first + done;
+
+        lathe_proposal_run_batch(proposals, tile, lathe_segment_row(segment, begin),
+                                 segment->stride, piece, segment->aux + begin, uppers);
+        for (size_t q = 0; q < tile; q++)
+            rows_consider(scan, &running[q], &found[q], view, begin, piece, upper[q]);
+    }
+}
+
+/* One block against every query, while it is in the cache. */
+static void block_scan_all(const struct lathe_scan *scan, struct found *found,
+                           const struct lathe_segment_view *view, uint32_t first, uint32_t count)
+{
+    if (scan->query_count == 1) {
+        block_scan(scan, &scan->running[0], &found[0], view, first, count);
+        return;
+    }
+    for (size_t q = 0; q < scan->query_count; q += LATHE_PROPOSAL_BATCH) {
+        size_t left = scan->query_count - q;
+
+        block_scan_tile(scan, &scan->running[q], &found[q],
+                        left < LATHE_PROPOSAL_BATCH ? left : LATHE_PROPOSAL_BATCH, view, first,
+                        count);
     }
 }
 
@@ -185,6 +239,12 @@ static void chunk(struct lathe_pool_job *job, unsigned thread, uint32_t index)
     const struct lathe_segment_view *view = &scan->config.view->segments[range->segment];
     struct found *found = scan->found + (size_t)thread * scan->query_count;
 
+    for (size_t q = 0; q < scan->query_count; q++) {
+        if (!found_ready(scan, &scan->running[q], &found[q])) {
+            stop(scan, LATHE_RESOURCE_EXHAUSTED);
+            return;
+        }
+    }
     for (uint32_t b = range->first_block; b < range->first_block + range->block_count; b++) {
         uint32_t first = b * LATHE_BLOCK_ROWS;
         uint32_t left = view->row_count - first;
@@ -192,14 +252,7 @@ static void chunk(struct lathe_pool_job *job, unsigned thread, uint32_t index)
 
         if ((b - range->first_block) % 8 == 0 && stopped(scan))
             return;
-        for (size_t q = 0; q < scan->query_count; q++) {
-            if (!found_ready(scan, &scan->running[q], &found[q])) {
-                stop(scan, LATHE_RESOURCE_EXHAUSTED);
-                return;
-            }
-            tau_update(scan, &scan->running[q], &found[q]);
-            block_scan(scan, &scan->running[q], &found[q], view, first, count);
-        }
+        block_scan_all(scan, found, view, first, count);
     }
 }
 
@@ -291,6 +344,7 @@ void lathe_scan_run(struct lathe_scan *scan, struct lathe_pool *pool)
 {
     scan->started_us = lathe_now_us(scan->config.clock);
     scan->thread_count = lathe_pool_threads(pool);
+    scan->job.chunk_cost = (uint32_t)scan->query_count;
     scan->job.chunk = chunk;
     scan->job.done = finish;
     scan->found = lathe_zalloc_array(scan->thread_count * scan->query_count, sizeof(*scan->found));

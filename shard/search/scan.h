@@ -16,7 +16,7 @@
 #include "shard/search/propose.h"
 
 enum {
-    LATHE_BLOCK_ROWS = 128,              /* rows scored by one kernel call; whole mask words */
+    LATHE_BLOCK_ROWS = 256,              /* rows scored by one kernel call; whole mask words */
     LATHE_RANGE_BYTES = 2 * 1024 * 1024, /* of originals, in one range of the default list */
 };
 

@@ -1,6 +1,8 @@
 /* search.c - see search.h. */
 #include "shard/search/search.h"
 
+#include <math.h>
+
 #include "common/base/mem.h"
 #include "shard.pb-c.h"
 #include "shard/search/read.h"
@@ -55,6 +57,8 @@ static enum lathe_status query_check(const struct lathe_shard_collection *collec
     if (query->limit == 0 || query->limit > LATHE_MAX_RESULTS)
         return lathe_fail_field(err, LATHE_INVALID_ARGUMENT, "limit", "%u, 1 to %u are allowed",
                                 query->limit, LATHE_MAX_RESULTS);
+    if (query->has_threshold && isnan(query->threshold))
+        return lathe_fail_field(err, LATHE_INVALID_ARGUMENT, "threshold", "not a number");
     if (query->exclude_idkey.len > 0 &&
         !lathe_idkey_valid(lathe_bytes_of(query->exclude_idkey.data, query->exclude_idkey.len)))
         return lathe_fail_field(err, LATHE_INVALID_ARGUMENT, "exclude_idkey", "not an id key");

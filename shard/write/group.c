@@ -280,7 +280,7 @@ enum lathe_status lathe_group_apply(struct lathe_group *group, struct lathe_pend
 }
 
 void lathe_group_create_collection(struct lathe_group *group,
-                                   const struct lathe_collection *collection)
+                                   const struct lathe_shard_collection *collection)
 {
     struct lathe_key key = lathe_key_meta_collection(collection->id);
 

@@ -53,7 +53,7 @@ LATHE_MUST_CHECK enum lathe_status lathe_group_apply(struct lathe_group *group,
 /* A collection comes: its record, into the batch. It goes: everything under its id, in every
  * family. */
 void lathe_group_create_collection(struct lathe_group *group,
-                                   const struct lathe_collection *collection);
+                                   const struct lathe_shard_collection *collection);
 void lathe_group_drop_collection(struct lathe_group *group, uint32_t collection_id);
 
 /* The batch that everything of this group goes into; callers add log entries and client records. */

@@ -1,6 +1,7 @@
 /* operation.c - see operation.h. */
 #include "shard/write/operation.h"
 
+#include "common/base/mem.h"
 #include "common/vec/types.h"
 #include "shard/write/payload.h"
 
@@ -64,6 +65,13 @@ static enum lathe_status operation_check(const struct lathe_shard_collection *co
         if (operation->fields[i] >= collection->field_count)
             return lathe_fail_field(err, LATHE_INVALID_ARGUMENT, "fields", "field %u, there are %u",
                                     operation->fields[i], collection->field_count);
+    /* What is merged must be sound before the first operation is applied. */
+    if (operation->kind == LATHE__SHARD__OPERATION_KIND__SET_PAYLOAD) {
+        enum lathe_status rc = lathe_payload_check(view(operation->payload), err);
+
+        if (rc != LATHE_OK)
+            return rc;
+    }
     return vectors_check(collection, operation, block, err);
 }
 
@@ -147,7 +155,7 @@ static enum lathe_status payload_change(struct lathe_group *group,
                                         const Lathe__Shard__Operation *operation,
                                         struct lathe_buf *out, struct lathe_error *err)
 {
-    struct lathe_bytes keys[64];
+    struct lathe_bytes *keys;
     enum lathe_status rc = lathe_group_load_payload(group, point, err);
 
     if (rc != LATHE_OK)
@@ -155,18 +163,13 @@ static enum lathe_status payload_change(struct lathe_group *group,
     if (operation->kind == LATHE__SHARD__OPERATION_KIND__SET_PAYLOAD)
         return lathe_payload_merge(lathe_buf_view(&point->payload), view(operation->payload), out,
                                    err);
-    /* Keys are taken off some at a time: each pass rewrites what the one before left. */
-    lathe_buf_append(out, point->payload.data, point->payload.size);
-    for (size_t at = 0; at < operation->n_keys && rc == LATHE_OK;) {
-        struct lathe_buf before = *out;
-        size_t count = 0;
-
-        *out = (struct lathe_buf){0};
-        while (count < sizeof(keys) / sizeof(keys[0]) && at < operation->n_keys)
-            keys[count++] = view(operation->keys[at++]);
-        rc = lathe_payload_remove(lathe_buf_view(&before), keys, count, out, err);
-        lathe_buf_fini(&before);
-    }
+    keys = lathe_alloc_array(operation->n_keys, sizeof(*keys));
+    if (keys == NULL)
+        return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a write");
+    for (size_t i = 0; i < operation->n_keys; i++)
+        keys[i] = view(operation->keys[i]);
+    rc = lathe_payload_remove(lathe_buf_view(&point->payload), keys, operation->n_keys, out, err);
+    lathe_free(keys);
     return rc;
 }
 

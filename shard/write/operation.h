@@ -20,10 +20,10 @@ enum { LATHE_MODE_UPSERT = 0, LATHE_MODE_INSERT_ONLY = 1, LATHE_MODE_UPDATE_ONLY
 
 /* Checks a whole request against its collection before anything is done: kinds, ids, fields, and
  * every vector inside `block` (which is 4-byte aligned). INVALID_ARGUMENT names the operation. */
-LATHE_MUST_CHECK enum lathe_status lathe_operations_check(const struct lathe_shard_collection *collection,
-                                                          const Lathe__Shard__Write *write,
-                                                          struct lathe_bytes block,
-                                                          struct lathe_error *err);
+LATHE_MUST_CHECK enum lathe_status
+lathe_operations_check(const struct lathe_shard_collection *collection,
+                       const Lathe__Shard__Write *write, struct lathe_bytes block,
+                       struct lathe_error *err);
 
 /* True if an operation of the request can make the shard hold more than before. */
 bool lathe_operations_insert(const Lathe__Shard__Write *write);

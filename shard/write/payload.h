@@ -3,6 +3,10 @@
 #define LATHE_SHARD_PAYLOAD_H
 #include "common/base/bytes.h"
 
+/* INVALID_ARGUMENT: the bytes are no encoded object. RESOURCE_EXHAUSTED: memory is short. */
+LATHE_MUST_CHECK enum lathe_status lathe_payload_check(struct lathe_bytes payload,
+                                                       struct lathe_error *err);
+
 /* Appends `base` with the top-level keys of `patch` put in: existing keys keep their place, new
  * ones come last. DATA_LOSS: `base` is malformed; INVALID_ARGUMENT: `patch` is. */
 LATHE_MUST_CHECK enum lathe_status lathe_payload_merge(struct lathe_bytes base,

@@ -395,13 +395,13 @@ static void handle_write(struct lathe_writer *writer, struct lathe_task *task,
     struct lathe_error err;
     bool stale;
 
+    if (in_group(waiting, write_of(task)))
+        group_end(writer, waiting);
     if (admit(writer, task, &table, &stale, &err) != LATHE_OK) {
         lathe_task_fail(task, &err, stale);
         lathe_task_finish(task);
         return;
     }
-    if (in_group(waiting, write_of(task)))
-        group_end(writer, waiting);
     if (answered_before(writer, task)) {
         lathe_task_finish(task);
         return;
@@ -437,9 +437,8 @@ static bool wanted(const Lathe__Shard__Sync *sync, uint32_t id)
 static enum lathe_status drop_stage(struct lathe_writer *writer, const struct lathe_table *table,
                                     uint64_t time_ms, struct lathe_error *err)
 {
-    struct lathe_log_entry entry = {.kind = LATHE_LOG_DROP_COLLECTION,
-                                    .collection = table->collection->id,
-                                    .time_ms = time_ms};
+    struct lathe_log_entry entry = {
+        .kind = LATHE_LOG_DROP_COLLECTION, .collection = table->collection->id, .time_ms = time_ms};
 
     lathe_group_drop_collection(writer->group, table->collection->id);
     return log_append(writer, &entry, err);

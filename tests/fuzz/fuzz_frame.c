@@ -1,8 +1,8 @@
 /* fuzz_frame.c - any bytes as a frame: never a crash; what is accepted encodes to the same bytes
  * again.
  *
- * The first two bytes say where the block begins. If the checksum is all that is wrong, it is made
- * right, so that the checks behind it are reached. */
+ * The first two bytes say where the block begins. The bytes are tried as they are, then with the
+ * right checksum, then with the right sizes too, so that the checks behind these are reached. */
 #include <stdlib.h>
 
 #include "common/base/hash.h"
@@ -26,37 +26,47 @@ static void decode(struct lathe_bytes first, struct lathe_bytes second)
         abort();
 }
 
+static void put_crc(uint8_t *first, size_t size, struct lathe_bytes second)
+{
+    uint32_t crc = lathe_crc32c(0, lathe_bytes_of(first, 60));
+
+    crc = lathe_crc32c(
+        crc, lathe_bytes_of(first + LATHE_FRAME_HEADER_BYTES, size - LATHE_FRAME_HEADER_BYTES));
+    lathe_put_u32le(first + 60, lathe_crc32c(crc, second));
+}
+
+/* A copy of exactly this size, so that a read past it is seen. */
+static uint8_t *copy_of(const uint8_t *data, size_t size)
+{
+    uint8_t *copy = malloc(size);
+
+    if (copy == NULL)
+        abort();
+    return size > 0 ? memcpy(copy, data, size) : copy;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct lathe_bytes first, second;
-    uint8_t *copy;
-    uint32_t crc;
+    uint8_t *first, *second;
+    struct lathe_bytes block;
     size_t cut;
 
     if (size < 2)
         return 0;
     cut = (size_t)(data[0] | data[1] << 8) % (size - 1);
-    copy = malloc(size - 2 + 1);
-    if (copy == NULL)
-        return 0;
-    memcpy(copy, data + 2, size - 2);
-    first = lathe_bytes_of(copy, cut);
-    second = lathe_bytes_of(copy + cut, size - 2 - cut);
-    decode(first, second);
+    first = copy_of(data + 2, cut);
+    second = copy_of(data + 2 + cut, size - 2 - cut);
+    block = lathe_bytes_of(second, size - 2 - cut);
+    decode(lathe_bytes_of(first, cut), block);
     if (cut >= LATHE_FRAME_HEADER_BYTES) {
-        crc = lathe_crc32c(0, lathe_bytes_of(copy, 60));
-        crc = lathe_crc32c(crc, lathe_bytes_of(copy + 64, cut - 64));
-        crc = lathe_crc32c(crc, second);
-        lathe_put_u32le(copy + 60, crc);
-        lathe_put_u32le(copy + 48, (uint32_t)(cut - 64));
-        lathe_put_u64le(copy + 52, second.size);
-        decode(first, second);
-        crc = lathe_crc32c(0, lathe_bytes_of(copy, 60));
-        crc = lathe_crc32c(crc, lathe_bytes_of(copy + 64, cut - 64));
-        crc = lathe_crc32c(crc, second);
-        lathe_put_u32le(copy + 60, crc);
-        decode(first, second);
+        put_crc(first, cut, block);
+        decode(lathe_bytes_of(first, cut), block);
+        lathe_put_u32le(first + 48, (uint32_t)(cut - LATHE_FRAME_HEADER_BYTES));
+        lathe_put_u64le(first + 52, block.size);
+        put_crc(first, cut, block);
+        decode(lathe_bytes_of(first, cut), block);
     }
-    free(copy);
+    free(first);
+    free(second);
     return 0;
 }

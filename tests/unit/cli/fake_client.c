@@ -1,6 +1,7 @@
 /* fake_client.c - see fake_client.h. */
 #include "tests/unit/cli/fake_client.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,7 @@ enum lathe_status lathe_client_open(const char *address, struct lathe_client **c
                                     struct lathe_error *err)
 {
     (void)err;
-    fake.address = address;
+    (void)snprintf(fake.address, sizeof(fake.address), "%s", address);
     fake.clients++;
     *client_out = calloc(1, sizeof(**client_out));
     memset((*client_out)->id, 0xC1, 16);

@@ -1,4 +1,5 @@
-/* fake_client.h - stands in for the client library: calls and write streams answered by the test. */
+/* fake_client.h - stands in for the client library: calls and write streams answered by the test.
+ */
 #ifndef LATHE_TESTS_UNIT_CLI_FAKE_CLIENT_H
 #define LATHE_TESTS_UNIT_CLI_FAKE_CLIENT_H
 #include "client/lathe.h"
@@ -16,7 +17,7 @@ struct fake_server {
     bool (*answer)(void);
     enum lathe_status broken_status; /* what a broken connection says; default UNAVAILABLE */
 
-    const char *address; /* of the last lathe_client_open() */
+    char address[64];    /* of the last lathe_client_open() */
     uint32_t timeout_ms; /* of the last call */
     unsigned clients;    /* open now */
     unsigned streams;    /* open now */

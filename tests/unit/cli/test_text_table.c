@@ -9,9 +9,9 @@
 #include "cli/text_table.h"
 #include "cli/wire_id.h"
 
-#define E_ACUTE "\xC3\xA9"
+#define E_ACUTE  "\xC3\xA9"
 #define ELLIPSIS "\xE2\x80\xA6"
-#define BROKEN "\xEF\xBF\xBD"
+#define BROKEN   "\xEF\xBF\xBD"
 
 static size_t width(const char *text)
 {
@@ -65,63 +65,63 @@ static void text_is_made_safe_for_a_terminal(void **state)
 
 static void columns_line_up(void **state)
 {
-    struct lathe_table *table = lathe_table_create();
+    struct lathe_text_table *table = lathe_text_table_create();
     struct lathe_buf out = {0};
 
     (void)state;
-    lathe_table_column(table, "#", true);
-    lathe_table_column(table, "word", false);
-    lathe_table_column(table, "gloss", false);
-    lathe_table_cellf(table, "%d", 9);
-    lathe_table_cell(table, lathe_bytes_str("caf" E_ACUTE));
-    lathe_table_cell(table, lathe_bytes_str("a place"));
-    lathe_table_cellf(table, "%d", 10);
-    lathe_table_cell(table, lathe_bytes_str(""));
-    lathe_table_cell(table, lathe_bytes_str("line\nbreak"));
-    lathe_table_print(table, 0, &out);
+    lathe_text_table_column(table, "#", true);
+    lathe_text_table_column(table, "word", false);
+    lathe_text_table_column(table, "gloss", false);
+    lathe_text_table_cellf(table, "%d", 9);
+    lathe_text_table_cell(table, lathe_bytes_str("caf" E_ACUTE));
+    lathe_text_table_cell(table, lathe_bytes_str("a place"));
+    lathe_text_table_cellf(table, "%d", 10);
+    lathe_text_table_cell(table, lathe_bytes_str(""));
+    lathe_text_table_cell(table, lathe_bytes_str("line\nbreak"));
+    lathe_text_table_print(table, 0, &out);
     lathe_buf_u8(&out, 0);
     assert_string_equal((char *)out.data, " #  word  gloss\n"
                                           " 9  caf" E_ACUTE "  a place\n"
                                           "10        line break\n");
     lathe_buf_fini(&out);
-    lathe_table_destroy(table);
+    lathe_text_table_destroy(table);
 }
 
 static void the_widest_columns_are_cut_and_numbers_are_not(void **state)
 {
-    struct lathe_table *table = lathe_table_create();
+    struct lathe_text_table *table = lathe_text_table_create();
     struct lathe_buf out = {0};
 
     (void)state;
-    lathe_table_column(table, "number", true);
-    lathe_table_column(table, "short", false);
-    lathe_table_column(table, "long", false);
-    lathe_table_cell(table, lathe_bytes_str("1234567890123"));
-    lathe_table_cell(table, lathe_bytes_str("abcdef"));
-    lathe_table_cell(table, lathe_bytes_str("a text that goes on and on and on"));
-    lathe_table_print(table, 35, &out);
+    lathe_text_table_column(table, "number", true);
+    lathe_text_table_column(table, "short", false);
+    lathe_text_table_column(table, "long", false);
+    lathe_text_table_cell(table, lathe_bytes_str("1234567890123"));
+    lathe_text_table_cell(table, lathe_bytes_str("abcdef"));
+    lathe_text_table_cell(table, lathe_bytes_str("a text that goes on and on and on"));
+    lathe_text_table_print(table, 35, &out);
     lathe_buf_u8(&out, 0);
     assert_string_equal((char *)out.data, "       number  short   long\n"
-                                          "1234567890123  abcdef  a text tha" ELLIPSIS "\n");
+                                          "1234567890123  abcdef  a text that" ELLIPSIS "\n");
     lathe_buf_fini(&out);
-    lathe_table_destroy(table);
+    lathe_text_table_destroy(table);
 }
 
 static void a_cell_without_a_terminal_ends_at_200_columns(void **state)
 {
-    struct lathe_table *table = lathe_table_create();
+    struct lathe_text_table *table = lathe_text_table_create();
     struct lathe_buf out = {0};
     char text[1000];
 
     (void)state;
     memset(text, 'x', sizeof(text));
-    lathe_table_column(table, "t", false);
-    lathe_table_cell(table, lathe_bytes_of(text, sizeof(text)));
-    lathe_table_print(table, 0, &out);
+    lathe_text_table_column(table, "t", false);
+    lathe_text_table_cell(table, lathe_bytes_of(text, sizeof(text)));
+    lathe_text_table_print(table, 0, &out);
     assert_int_equal(out.size, 2 + 199 + 3 + 1);
     lathe_buf_fini(&out);
-    lathe_table_destroy(table);
-    lathe_table_destroy(NULL);
+    lathe_text_table_destroy(table);
+    lathe_text_table_destroy(NULL);
 }
 
 static void without_memory_a_table_says_so(void **state)
@@ -129,9 +129,9 @@ static void without_memory_a_table_says_so(void **state)
     struct lathe_buf out = {0};
 
     (void)state;
-    lathe_table_column(NULL, "t", false);
-    lathe_table_cell(NULL, lathe_bytes_str("x"));
-    lathe_table_print(NULL, 0, &out);
+    lathe_text_table_column(NULL, "t", false);
+    lathe_text_table_cell(NULL, lathe_bytes_str("x"));
+    lathe_text_table_print(NULL, 0, &out);
     assert_true(out.failed);
     lathe_buf_fini(&out);
 }
@@ -262,7 +262,8 @@ static void progress_is_a_bar_on_a_terminal_and_lines_elsewhere(void **state)
     lathe_progress_show(&progress, 250, 0, 0.25);
     lathe_progress_stop(&progress);
     (void)fclose(out);
-    assert_string_equal(text, "\r 25 % [####............] 250 rows, 250 rows/s, 0:03 left\x1b[K\n");
+    assert_string_equal(text,
+                        "\r 25 % [####...............] 250 rows, 250 rows/s, 0:03 left\x1b[K\n");
     free(text);
 }
 

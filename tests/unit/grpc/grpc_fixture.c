@@ -333,8 +333,8 @@ enum lathe_status fixture_call(struct lathe_channel *channel, const char *path, 
                                const char *expected, struct lathe_error *err)
 {
     struct lathe_buf reply = {0};
-    enum lathe_status status =
-        lathe_channel_call(channel, path, lathe_bytes_str(request), 20000, &reply, err);
+    enum lathe_status status = lathe_channel_call(channel, path, lathe_bytes_str(request), 20000,
+                                                  &reply, err);
 
     if (status == LATHE_OK && expected != NULL) {
         assert_int_equal(reply.size, strlen(expected));

@@ -1,9 +1,10 @@
 /* grpc_fixture.h - a real server with small handlers, and a connection to it.
  *
  * Methods under /test.T/: Echo (the request back), Fail (a failure with every detail), Hold (kept
- * until the test answers it), Timed (default deadline 40 ms, answered CANCELLED from on_cancel), Size
- * (as many bytes as the request's text says), Deadline (the ms left, as text, or "none"), Stream (an
- * echo of each message; "next-is-mine" is kept until the test asks for the next, "fail" fails it).
+ * until the test answers it), Timed (default deadline 40 ms, answered CANCELLED from on_cancel),
+ * Size (as many bytes as the request's text says), Deadline (the ms left, as text, or "none"),
+ * Stream (an echo of each message; "next-is-mine" is kept until the test asks for the next, "fail"
+ * fails it).
  *
  * And of lathe.v1, for the client: ServerService/GetInfo (UNAVAILABLE as often as asked) and
  * PointService/StreamWrites (answers each request's number; number 999 ends the stream). */

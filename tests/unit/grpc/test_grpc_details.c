@@ -50,8 +50,7 @@ static void the_status_repeats_code_and_text(void **state)
     assert_int_equal(status->code, 11);
     assert_string_equal(status->message, "17000 is above 16384");
     assert_int_equal(status->n_details, 1);
-    assert_string_equal(status->details[0]->type_url,
-                        "type.googleapis.com/google.rpc.BadRequest");
+    assert_string_equal(status->details[0]->type_url, "type.googleapis.com/google.rpc.BadRequest");
     google__rpc__status__free_unpacked(status, NULL);
     lathe_buf_fini(&buf);
 }

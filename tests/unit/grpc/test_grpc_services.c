@@ -1,4 +1,5 @@
-/* test_grpc_services.c - the standard services: health, reflection; and the descriptors behind it. */
+/* test_grpc_services.c - the standard services: health, reflection; and the descriptors behind it.
+ */
 #include <google/protobuf/descriptor.pb-c.h>
 #include <grpc/health/v1/health.pb-c.h>
 #include <grpc/reflection/v1/reflection.pb-c.h>
@@ -7,6 +8,9 @@
 #include "common/net/message.h"
 #include "coordinator/grpc/descriptor.h"
 #include "tests/unit/grpc/grpc_fixture.h"
+
+#define ASKED(what)    GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_##what
+#define ANSWERED(what) GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##what
 
 static const struct fixture_options defaults;
 
@@ -27,7 +31,7 @@ static int decode_health(const struct lathe_buf *reply)
     int status;
 
     assert_non_null(response);
-    status = response->status;
+    status = (int)response->status;
     grpc__health__v1__health_check_response__free_unpacked(response, NULL);
     return status;
 }
@@ -102,9 +106,9 @@ static struct lathe_channel_stream *watch(const struct fixture *fixture, const c
     struct lathe_buf request = {0};
 
     encode_health(service, &request);
-    assert_int_equal(lathe_channel_stream_open(fixture->channel, "/grpc.health.v1.Health/Watch",
-                                               &stream, NULL),
-                     LATHE_OK);
+    assert_int_equal(
+        lathe_channel_stream_open(fixture->channel, "/grpc.health.v1.Health/Watch", &stream, NULL),
+        LATHE_OK);
     assert_int_equal(lathe_channel_stream_send(stream, lathe_buf_view(&request), NULL), LATHE_OK);
     lathe_buf_fini(&request);
     return stream;
@@ -157,9 +161,9 @@ static void watch_without_a_request_is_refused(void **state)
     struct lathe_channel_stream *stream = NULL;
 
     (void)state;
-    assert_int_equal(lathe_channel_stream_open(fixture->channel, "/grpc.health.v1.Health/Watch",
-                                               &stream, NULL),
-                     LATHE_OK);
+    assert_int_equal(
+        lathe_channel_stream_open(fixture->channel, "/grpc.health.v1.Health/Watch", &stream, NULL),
+        LATHE_OK);
     lathe_channel_stream_close(stream, true);
     stream = watch(fixture, "\xC0\xAF");
     assert_int_equal(next_health(stream), -LATHE_INVALID_ARGUMENT);
@@ -185,7 +189,8 @@ static reflection_response *ask(struct lathe_channel_stream *stream, reflection_
     lathe_message_encode(&request->base, &bytes);
     assert_int_equal(lathe_channel_stream_send(stream, lathe_buf_view(&bytes), NULL), LATHE_OK);
     assert_int_equal(lathe_channel_stream_receive(stream, &reply, NULL), LATHE_OK);
-    response = grpc__reflection__v1__server_reflection_response__unpack(NULL, reply.size, reply.data);
+    response = grpc__reflection__v1__server_reflection_response__unpack(NULL, reply.size,
+                                                                        reply.data);
     assert_non_null(response);
     assert_int_equal(response->original_request->message_request_case,
                      request->message_request_case);
@@ -205,29 +210,25 @@ static reflection_request about(int kind, const char *text)
     reflection_request request = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
 
     request.host = (char *)"somewhere";
-    request.message_request_case = kind;
+    request.message_request_case =
+        (Grpc__Reflection__V1__ServerReflectionRequest__MessageRequestCase)kind;
     request.file_containing_symbol = (char *)text; /* a union of strings */
     return request;
 }
 
 enum {
-    BY_NAME = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_BY_FILENAME,
-    BY_SYMBOL =
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL,
-    BY_EXTENSION =
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_EXTENSION,
-    EXTENSIONS =
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_ALL_EXTENSION_NUMBERS_OF_TYPE,
-    SERVICES = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES
+    BY_NAME = ASKED(FILE_BY_FILENAME),
+    BY_SYMBOL = ASKED(FILE_CONTAINING_SYMBOL),
+    BY_EXTENSION = ASKED(FILE_CONTAINING_EXTENSION),
+    EXTENSIONS = ASKED(ALL_EXTENSION_NUMBERS_OF_TYPE),
+    SERVICES = ASKED(LIST_SERVICES)
 };
 
 static void expect_error(struct lathe_channel_stream *stream, reflection_request request, int code)
 {
     reflection_response *response = ask(stream, &request);
 
-    assert_int_equal(
-        response->message_response_case,
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE);
+    assert_int_equal(response->message_response_case, ANSWERED(ERROR_RESPONSE));
     assert_int_equal(response->error_response->error_code, code);
     done(response);
 }
@@ -241,9 +242,7 @@ static void expect_file(struct lathe_channel_stream *stream, int kind, const cha
     Google__Protobuf__FileDescriptorProto *files[32] = {NULL};
     size_t count;
 
-    assert_int_equal(
-        response->message_response_case,
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_FILE_DESCRIPTOR_RESPONSE);
+    assert_int_equal(response->message_response_case, ANSWERED(FILE_DESCRIPTOR_RESPONSE));
     count = response->file_descriptor_response->n_file_descriptor_proto;
     assert_in_range(count, 1, 32);
     for (size_t i = 0; i < count; i++) {
@@ -280,9 +279,7 @@ static void expect_services(struct lathe_channel_stream *stream)
     reflection_request request = about(SERVICES, "*");
     reflection_response *response = ask(stream, &request);
 
-    assert_int_equal(
-        response->message_response_case,
-        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_LIST_SERVICES_RESPONSE);
+    assert_int_equal(response->message_response_case, ANSWERED(LIST_SERVICES_RESPONSE));
     assert_int_equal(response->list_services_response->n_service, 6);
     for (size_t i = 0; i < 6; i++)
         assert_string_equal(response->list_services_response->service[i]->name, names[i]);
@@ -292,16 +289,17 @@ static void expect_services(struct lathe_channel_stream *stream)
 static void reflection_tells_services_files_and_symbols(void **state)
 {
     struct fixture *fixture = fixture_start(&defaults);
-    Grpc__Reflection__V1__ExtensionRequest extension = GRPC__REFLECTION__V1__EXTENSION_REQUEST__INIT;
+    Grpc__Reflection__V1__ExtensionRequest extension =
+        GRPC__REFLECTION__V1__EXTENSION_REQUEST__INIT;
 
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct lathe_channel_stream *stream = NULL;
         reflection_request request;
 
-        assert_int_equal(lathe_channel_stream_open(fixture->channel, reflection_paths[i], &stream,
-                                                   NULL),
-                         LATHE_OK);
+        assert_int_equal(
+            lathe_channel_stream_open(fixture->channel, reflection_paths[i], &stream, NULL),
+            LATHE_OK);
         expect_services(stream);
         expect_file(stream, BY_NAME, "lathe/v1/points.proto", "lathe/v1/points.proto");
         expect_file(stream, BY_NAME, "google/protobuf/any.proto", "google/protobuf/any.proto");
@@ -370,9 +368,8 @@ static void every_kind_of_symbol_is_found_in_its_file(void **state)
     (void)state;
     assert_non_null(descriptors);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        int expected = cases[i].file != NULL
-                           ? lathe_descriptors_by_name(descriptors, cases[i].file)
-                           : LATHE_DESCRIPTOR_NONE;
+        int expected = cases[i].file != NULL ? lathe_descriptors_by_name(descriptors, cases[i].file)
+                                             : LATHE_DESCRIPTOR_NONE;
 
         assert_true(cases[i].file == NULL || expected != LATHE_DESCRIPTOR_NONE);
         assert_int_equal(lathe_descriptors_by_symbol(descriptors, cases[i].symbol), expected);

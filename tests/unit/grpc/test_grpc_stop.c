@@ -115,9 +115,9 @@ static void open_streams_are_ended_with_all_answers(void **state)
 
     (void)state;
     for (int i = 0; i < STREAMS; i++) {
-        assert_int_equal(lathe_channel_stream_open(fixture->channel, "/test.T/Stream", &streams[i],
-                                                   NULL),
-                         LATHE_OK);
+        assert_int_equal(
+            lathe_channel_stream_open(fixture->channel, "/test.T/Stream", &streams[i], NULL),
+            LATHE_OK);
         assert_int_equal(lathe_channel_stream_send(streams[i], lathe_bytes_str("one"), NULL),
                          LATHE_OK);
     }

@@ -234,7 +234,8 @@ static void a_client_that_is_killed_is_noticed(void **state)
     fixture_stop(fixture);
 }
 
-/* --- A client that sends and does not take its answers: gRPC's own calls, since ours always do --- */
+/* --- A client that sends and does not take its answers: gRPC's own calls, since ours always do ---
+ */
 
 struct raw_stream {
     grpc_channel *channel;
@@ -252,19 +253,20 @@ static bool raw_wait(struct raw_stream *raw, void *tag, int64_t limit_ms)
     return event.type == GRPC_OP_COMPLETE;
 }
 
-static void raw_open(struct raw_stream *raw, const struct fixture *fixture)
+static void raw_open(struct raw_stream *raw, const struct fixture *fixture,
+                     const grpc_channel_args *args)
 {
     grpc_op ops[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}, {.op = GRPC_OP_RECV_INITIAL_METADATA}};
     grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
 
     grpc_metadata_array_init(&raw->metadata);
     ops[1].data.recv_initial_metadata.recv_initial_metadata = &raw->metadata;
-    raw->channel = grpc_channel_create(fixture->address, credentials, NULL);
+    raw->channel = grpc_channel_create(fixture->address, credentials, args);
     grpc_channel_credentials_release(credentials);
     raw->queue = grpc_completion_queue_create_for_pluck(NULL);
-    raw->call = grpc_channel_create_call(
-        raw->channel, NULL, GRPC_PROPAGATE_DEFAULTS, raw->queue,
-        grpc_slice_from_static_string(path), NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    raw->call = grpc_channel_create_call(raw->channel, NULL, GRPC_PROPAGATE_DEFAULTS, raw->queue,
+                                         grpc_slice_from_static_string(path), NULL,
+                                         gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     assert_int_equal(grpc_call_start_batch(raw->call, &ops[0], 1, &ops[0], NULL), GRPC_CALL_OK);
     assert_true(raw_wait(raw, &ops[0], 20000));
     assert_int_equal(grpc_call_start_batch(raw->call, &ops[1], 1, raw, NULL), GRPC_CALL_OK);
@@ -299,7 +301,8 @@ static void raw_expect(struct raw_stream *raw, uint8_t fill, size_t size)
     grpc_byte_buffer_destroy(buffer);
 }
 
-static void raw_close(struct raw_stream *raw)
+/* Waits for the end, after cancelling if asked to; returns gRPC's code. */
+static int raw_close(struct raw_stream *raw, bool cancel)
 {
     grpc_metadata_array trailing;
     grpc_op op = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT};
@@ -311,7 +314,8 @@ static void raw_close(struct raw_stream *raw)
     op.data.recv_status_on_client.status = &code;
     op.data.recv_status_on_client.status_details = &text;
     assert_int_equal(grpc_call_start_batch(raw->call, &op, 1, &op, NULL), GRPC_CALL_OK);
-    (void)grpc_call_cancel(raw->call, NULL);
+    if (cancel)
+        (void)grpc_call_cancel(raw->call, NULL);
     assert_true(raw_wait(raw, &op, 20000));
     assert_true(raw_wait(raw, raw, 20000));
     grpc_slice_unref(text);
@@ -321,6 +325,7 @@ static void raw_close(struct raw_stream *raw)
     grpc_completion_queue_shutdown(raw->queue);
     grpc_completion_queue_destroy(raw->queue);
     grpc_channel_destroy(raw->channel);
+    return (int)code;
 }
 
 static void a_client_that_takes_no_answers_is_not_read_on(void **state)
@@ -332,7 +337,7 @@ static void a_client_that_takes_no_answers_is_not_read_on(void **state)
     unsigned sent = 0;
 
     (void)state;
-    raw_open(&raw, fixture);
+    raw_open(&raw, fixture, NULL);
     do {
         fills[sent] = (uint8_t)sent;
         raw_send(&raw, &fills[sent], SIZE);
@@ -344,8 +349,28 @@ static void a_client_that_takes_no_answers_is_not_read_on(void **state)
         raw_expect(&raw, fills[i], SIZE);
     assert_true(raw_wait(&raw, &fills[sent], 20000)); /* and reads again */
     raw_expect(&raw, fills[sent], SIZE);
-    raw_close(&raw);
+    (void)raw_close(&raw, true);
     assert_true(fixture_wait(fixture, &fixture->gone, 1));
+    fixture_stop(fixture);
+}
+
+/* gRPC would inflate it before it looks at the size. */
+static void a_compressed_message_is_refused(void **state)
+{
+    grpc_arg gzip = {.type = GRPC_ARG_INTEGER,
+                     .key = (char *)GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM,
+                     .value.integer = GRPC_COMPRESS_GZIP};
+    grpc_channel_args args = {1, &gzip};
+    struct fixture *fixture = fixture_start(&defaults);
+    struct raw_stream raw;
+    uint8_t fill = 0;
+
+    (void)state;
+    raw_open(&raw, fixture, &args);
+    raw_send(&raw, &fill, 16 << 20);
+    assert_true(raw_wait(&raw, &fill, 20000));
+    assert_int_equal(raw_close(&raw, false), LATHE_UNIMPLEMENTED);
+    assert_int_equal(fixture_get(fixture, &fixture->messages), 0);
     fixture_stop(fixture);
 }
 
@@ -422,6 +447,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_client_that_cancels_is_noticed),
         cmocka_unit_test(a_client_that_is_killed_is_noticed),
         cmocka_unit_test(a_client_that_takes_no_answers_is_not_read_on),
+        cmocka_unit_test(a_compressed_message_is_refused),
         cmocka_unit_test(streams_wait_while_requests_have_no_room),
         cmocka_unit_test(streams_count_among_the_calls_in_flight),
     };

@@ -28,8 +28,8 @@ static void an_answer_comes_back_unchanged(void **state)
 
 static void messages_of_all_sizes_come_back_unchanged(void **state)
 {
-    static const size_t sizes[] = {1, 100, 8191, 65536, 600 * 1024, 5 * 1024 * 1024,
-                                   LATHE_MAX_MESSAGE_BYTES};
+    static const size_t sizes[] = {
+        1, 100, 8191, 65536, 600 * 1024, 5 * 1024 * 1024, LATHE_MAX_MESSAGE_BYTES};
     struct fixture *fixture = fixture_start(&defaults);
 
     (void)state;
@@ -333,8 +333,9 @@ static void a_taken_port_is_refused_with_the_reason(void **state)
 /* Sends bytes to the port and reads until the server ends the connection. False after 30 s. */
 static bool send_and_wait_for_end(const struct fixture *fixture, const void *bytes, size_t size)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)lathe_grpc_server_port(fixture->server))};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)lathe_grpc_server_port(fixture->server))};
     struct timeval limit = {30, 0};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     char answer[4096];

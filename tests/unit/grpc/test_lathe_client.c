@@ -1,4 +1,5 @@
-/* test_lathe_client.c - liblathe against a real server: replies, failures, retries, write streams. */
+/* test_lathe_client.c - liblathe against a real server: replies, failures, retries, write streams.
+ */
 #include <lathe/v1/points.pb-c.h>
 #include <lathe/v1/server.pb-c.h>
 #include <stdio.h>
@@ -27,9 +28,9 @@ static enum lathe_status get_info(struct lathe_client *client, uint32_t timeout_
 {
     Lathe__V1__GetInfoRequest request = LATHE__V1__GET_INFO_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
-    enum lathe_status status =
-        lathe_client_call(client, info_path, &request.base,
-                          &lathe__v1__get_info_response__descriptor, timeout_ms, &reply, err);
+    enum lathe_status status = lathe_client_call(client, info_path, &request.base,
+                                                 &lathe__v1__get_info_response__descriptor,
+                                                 timeout_ms, &reply, err);
 
     *info_out = (Lathe__V1__GetInfoResponse *)reply;
     return status;

@@ -73,6 +73,19 @@ static enum lathe_status decode(struct lathe_bytes first, struct lathe_bytes sec
     return lathe_frame_decode(first, second, header, &body, &block, err);
 }
 
+static void check_header(const struct lathe_frame_header *got,
+                         const struct lathe_frame_header *wanted)
+{
+    assert_int_equal(got->kind, wanted->kind);
+    assert_int_equal(got->request_id, wanted->request_id);
+    assert_int_equal(got->collection, wanted->collection);
+    assert_int_equal(got->schema_version, wanted->schema_version);
+    assert_int_equal(got->slot_map_version, wanted->slot_map_version);
+    assert_int_equal(got->flags, wanted->flags);
+    assert_int_equal(got->epoch, wanted->epoch);
+    assert_int_equal(got->budget_us, wanted->budget_us);
+}
+
 static void golden_frames_encode_to_the_same_bytes(void **state)
 {
     (void)state;
@@ -112,7 +125,7 @@ static void golden_frames_decode_to_the_same_header(void **state)
         assert_int_equal(lathe_frame_decode(lathe_buf_view(&first), lathe_buf_view(&second),
                                             &header, &body, &block, NULL),
                          LATHE_OK);
-        assert_memory_equal(&header, &goldens[i].header, sizeof(header));
+        check_header(&header, &goldens[i].header);
         assert_ptr_equal(body.data, first.data + LATHE_FRAME_HEADER_BYTES);
         assert_int_equal(body.size, first.size - LATHE_FRAME_HEADER_BYTES);
         assert_true(lathe_bytes_equal(block, lathe_buf_view(&second)));
@@ -322,7 +335,7 @@ static void frames_of_any_size_come_back_as_they_were(void **state)
                                             lathe_bytes_of(parts.block, parts.block_size), &got,
                                             &got_body, &got_block, NULL),
                          LATHE_OK);
-        assert_memory_equal(&got, &header, sizeof(got));
+        check_header(&got, &header);
         assert_int_equal(got_body.size, body_size);
         assert_int_equal(got_block.size, block_size);
         for (size_t i = 0; i < body_size; i++)

@@ -495,6 +495,27 @@ static void a_million_empty_messages_hit_the_limit(void **state)
     lathe_buf_fini(&buf);
 }
 
+static void what_cannot_fit_is_refused_before_memory_is_taken(void **state)
+{
+    struct lathe_buf buf = {0};
+    struct lathe_arena arena;
+    ProtobufCMessage *message;
+
+    (void)state;
+    for (int i = 0; i < 100000;
+         i++) { /* numbers one by one: each costs protobuf-c a note of 32 bytes */
+        put_tag(&buf, VECTOR_VALUES, 5);
+        lathe_buf_u32le(&buf, 0x3f800000);
+    }
+    lathe_arena_init(&arena, 2000000);
+    assert_int_equal(lathe_message_decode(&lathe__v1__vector__descriptor, lathe_buf_view(&buf),
+                                          &arena, &message, NULL),
+                     LATHE_RESOURCE_EXHAUSTED);
+    assert_int_equal(arena.used_bytes, 0);
+    lathe_arena_fini(&arena);
+    lathe_buf_fini(&buf);
+}
+
 static void any_limit_either_suffices_or_is_named(void **state)
 {
     struct lathe_buf request = sample_request(40, 10);
@@ -559,6 +580,7 @@ int main(void)
         cmocka_unit_test_prestate(mutations_are_refused_or_sound, &rng),
         cmocka_unit_test(nesting_is_limited),
         cmocka_unit_test(a_million_empty_messages_hit_the_limit),
+        cmocka_unit_test(what_cannot_fit_is_refused_before_memory_is_taken),
         cmocka_unit_test(any_limit_either_suffices_or_is_named),
         cmocka_unit_test(an_arena_aligns_counts_and_ends),
     };

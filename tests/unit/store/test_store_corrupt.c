@@ -244,6 +244,44 @@ static void a_wrong_byte_in_the_write_ahead_log_is_reported(void **state)
     assert_true(damage(f, ".log") == FLIPS);
 }
 
+/* A wrong length in the last block looks like a write that was interrupted. */
+static void every_header_byte_in_the_last_log_block_matters(void **state)
+{
+    enum { BLOCK_BYTES = 32768, HEADER_BYTES = 7 };
+    struct fixture *f = *state;
+    struct fixture copy = {0};
+    char path[4400];
+    uint8_t block[BLOCK_BYTES];
+    off_t begin, at, size;
+    int fd;
+
+    write_records(f);
+    fixture_close(f);
+    (void)snprintf(copy.path, sizeof(copy.path), "%s/copy", f->dir);
+    find_file(f->path, ".log", path);
+    size = file_size(path);
+    begin = size / BLOCK_BYTES * BLOCK_BYTES;
+    fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, block, (size_t)(size - begin), begin), size - begin);
+    (void)close(fd);
+    for (at = begin; at + HEADER_BYTES <= size;
+         at += HEADER_BYTES + block[at - begin + 4] + block[at - begin + 5] * 256) {
+        for (int byte = 0; byte < HEADER_BYTES; byte++) {
+            struct findings findings;
+
+            copy_directory(f->path, copy.path);
+            find_file(copy.path, ".log", path);
+            flip_byte(path, at + byte, (uint8_t)(byte == 5 ? 0x40 : 0x04));
+            findings = examine(&copy);
+            if (!findings.reported || findings.wrong || findings.other)
+                fail_msg("log, byte %d of the header at %lld of %lld: reported %d, missing %d",
+                         byte, (long long)at, (long long)size, findings.reported, findings.missing);
+        }
+    }
+    fixture_open(f);
+}
+
 /* The end of a log or manifest is where damage can look like an interrupted write, so every byte of
  * it is tried. Bits of a length come in the last two. */
 static void every_byte_of_the_manifest_matters(void **state)
@@ -342,6 +380,7 @@ int main(void)
         STORE_TEST(a_wrong_byte_in_a_blob_file_is_reported),
         STORE_TEST(a_wrong_byte_in_a_table_is_reported),
         STORE_TEST(a_wrong_byte_in_the_write_ahead_log_is_reported),
+        STORE_TEST(every_header_byte_in_the_last_log_block_matters),
         STORE_TEST(every_byte_of_the_manifest_matters),
         STORE_TEST(a_missing_file_is_reported),
         STORE_TEST(a_log_cut_anywhere_opens_with_a_prefix_of_the_commits),
