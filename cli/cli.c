@@ -27,20 +27,27 @@ int lathe_cli_print(struct lathe_cli *cli, const struct lathe_buf *text)
 
     if (text->failed)
         (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for the output");
-    else if (fwrite(text->data, 1, text->size, cli->out) != text->size || fflush(cli->out) != 0)
-        (void)lathe_fail(&err, LATHE_INTERNAL, "cannot write the output: %s", strerror(errno));
-    else
+    else if (fwrite(text->data, 1, text->size, cli->out) == text->size && fflush(cli->out) == 0)
         return LATHE_EXIT_OK;
+    else if (errno == EPIPE)
+        return LATHE_EXIT_FAILED; /* the reader has seen enough, as in "lathe search ... | head" */
+    else
+        (void)lathe_fail(&err, LATHE_INTERNAL, "cannot write the output: %s", strerror(errno));
     return lathe_cli_fail(cli, &err);
 }
 
 int lathe_cli_fail(struct lathe_cli *cli, const struct lathe_error *err)
 {
     bool has_field = err->field[0] != '\0' && strstr(err->message, err->field) == NULL;
+    bool unreachable = err->status == LATHE_UNAVAILABLE;
 
-    (void)fprintf(cli->err, "lathe: %s%s%s (%s)\n", has_field ? err->field : "",
-                  has_field ? ": " : "", err->message, lathe_status_name(err->status));
-    return err->status == LATHE_UNAVAILABLE ? LATHE_EXIT_UNREACHABLE : LATHE_EXIT_FAILED;
+    (void)fputs("lathe: ", cli->err);
+    if (unreachable && cli->client != NULL)
+        (void)fprintf(cli->err, "the server at %s cannot be reached: ",
+                      lathe_options_text(cli->options, "server"));
+    (void)fprintf(cli->err, "%s%s%s (%s)\n", has_field ? err->field : "", has_field ? ": " : "",
+                  err->message, lathe_status_name(err->status));
+    return unreachable ? LATHE_EXIT_UNREACHABLE : LATHE_EXIT_FAILED;
 }
 
 int lathe_cli_usage(struct lathe_cli *cli, const char *format, ...)

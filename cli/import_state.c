@@ -55,13 +55,12 @@ static char *fallback_path(const char *file, const char *(*environment)(const ch
 {
     const char *base = environment("XDG_STATE_HOME");
     const char *home = environment("HOME");
-    char *real = realpath(file, NULL);
-    struct lathe_bytes part = lathe_bytes_str(real != NULL ? real : file);
+    char real[PATH_MAX];
+    struct lathe_bytes part = lathe_bytes_str(realpath(file, real) != NULL ? real : file);
     struct lathe_buf path = {0};
     uint8_t digest[LATHE_DIGEST_BYTES];
 
     lathe_digest(&part, 1, digest);
-    free(real);
     if (base != NULL && base[0] == '/')
         lathe_buf_printf(&path, "%s", base);
     else if (home != NULL && home[0] == '/')

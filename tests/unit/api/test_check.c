@@ -355,13 +355,13 @@ static void floats_and_bytes_give_the_same_elements(void **state)
     struct lathe_arena arena = {0};
     Lathe__V1__Vector *values = fixture_vector(&arena, 3);
     Lathe__V1__Vector *data = fixture_vector(&arena, 0);
-    uint8_t bytes[13];
+    _Alignas(float) uint8_t bytes[12];
     struct lathe_bytes a;
     struct lathe_bytes b;
 
     (void)state;
-    memcpy(bytes + 1, values->values, 12); /* not aligned */
-    data->data.data = bytes + 1;
+    memcpy(bytes, values->values, 12);
+    data->data.data = bytes;
     data->data.len = 12;
     data->element = LATHE__V1__ELEMENT_TYPE__ELEMENT_TYPE_FLOAT32;
     assert_int_equal(lathe_check_stored_vector(values, &collection->fields[1], &a, NULL), LATHE_OK);

@@ -500,7 +500,8 @@ static Lathe__Shard__SearchReply *reply_make(struct scene *scene, const struct r
         hits->n_payload_bytes = hits->n_scores;
         hits->idkeys.data = fixture_alloc(&scene->arena, idkeys.size + 1);
         hits->idkeys.len = idkeys.size;
-        memcpy(hits->idkeys.data, idkeys.data, idkeys.size);
+        if (idkeys.size > 0)
+            memcpy(hits->idkeys.data, idkeys.data, idkeys.size);
         lathe_buf_fini(&idkeys);
         hits->rows = 1000;
         hits->rows_proposed = 7;

@@ -31,8 +31,8 @@ static char *captured(void (*body)(void))
     (void)fseek(file, 0, SEEK_END);
     size = ftell(file);
     rewind(file);
-    text = calloc(1, size + 1);
-    assert_int_equal(fread(text, 1, size, file), size);
+    text = calloc(1, (size_t)size + 1);
+    assert_int_equal(fread(text, 1, (size_t)size, file), size);
     (void)fclose(file);
     test_dir_remove(dir);
     return text;

@@ -103,7 +103,8 @@ static void parts_have_distinct_names(void **state)
     (void)state;
     for (int i = 0; i < LATHE_MEM_PARTS; i++)
         for (int j = 0; j < i; j++)
-            assert_string_not_equal(lathe_mem_part_name(i), lathe_mem_part_name(j));
+            assert_string_not_equal(lathe_mem_part_name((enum lathe_mem_part)i),
+                                    lathe_mem_part_name((enum lathe_mem_part)j));
     assert_string_equal(lathe_mem_part_name(LATHE_MEM_CACHE), "block_cache");
 }
 

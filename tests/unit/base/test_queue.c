@@ -149,7 +149,7 @@ static void several_threads_lose_and_repeat_nothing(void **state)
     for (int i = 0; i < CONSUMERS; i++)
         assert_int_equal(pthread_create(&threads[PRODUCERS + i], NULL, consume, &shared), 0);
     for (int i = 0; i < PRODUCERS; i++) {
-        producers[i] = (struct producer){&shared, i};
+        producers[i] = (struct producer){&shared, (uintptr_t)i};
         assert_int_equal(pthread_create(&threads[i], NULL, produce, &producers[i]), 0);
     }
     for (int i = 0; i < PRODUCERS; i++)

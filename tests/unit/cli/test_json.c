@@ -252,7 +252,7 @@ static void vectors_end_at_the_limit_of_dims(void **state)
         struct lathe_error err = {0};
 
         (void)state;
-        for (unsigned i = 0; i < LATHE_MAX_DIMS + over; i++)
+        for (unsigned i = 0; i < LATHE_MAX_DIMS + (unsigned)over; i++)
             (void)json_array_append_new(json, json_real(0.5));
         assert_int_equal(lathe_json_to_vector(json, "v", &out, &err),
                          over ? LATHE_INVALID_ARGUMENT : LATHE_OK);

@@ -534,7 +534,7 @@ static void any_cut_or_damage_ends_in_an_error_or_in_rows(void **state)
     lathe_buf_text(&files[2], json);
     lathe_buf_text(&files[3], "[[1,2.5e3],[3,-4]]");
     for (int run = 0; run < 4000; run++) {
-        unsigned kind = run % 4;
+        unsigned kind = (unsigned)run % 4;
         size_t size = 1 + test_rng_below(&rng, files[kind].size);
         uint8_t *copy = malloc(size);
         struct lathe_rows *rows = NULL;

@@ -335,7 +335,6 @@ static void a_stream_notices_that_the_server_went(void **state)
     send_number(stream, 1, LATHE_OK);
     assert_int_equal(receive_number(stream), 1);
     fixture_stop(fixture);
-    (void)lathe_fail(&err, LATHE_OK, " ");
     if (lathe_write_stream_send(stream, (const uint8_t *)"", 0, &err) == LATHE_OK)
         assert_int_equal(lathe_write_stream_receive(stream, &reply, &err), LATHE_UNAVAILABLE);
     assert_int_equal(err.status, LATHE_UNAVAILABLE);
