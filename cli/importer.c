@@ -212,11 +212,12 @@ static uint32_t refused_row(const char *field, uint32_t row_count)
 {
     static const char name[] = "operations[";
     unsigned long row;
+    char *end;
 
     if (strncmp(field, name, sizeof(name) - 1) != 0)
         return row_count;
-    row = strtoul(field + sizeof(name) - 1, NULL, 10);
-    return row < row_count ? (uint32_t)row : row_count;
+    row = strtoul(field + sizeof(name) - 1, &end, 10);
+    return *end == ']' && row < row_count ? (uint32_t)row : row_count;
 }
 
 /* The oldest batch was refused for good: nothing of it is stored. What is before the bad row is
@@ -227,6 +228,7 @@ static enum lathe_status batch_give_up(struct importer *im, const struct lathe_e
     struct lathe_import_batch *batch = batch_at(im, 0);
     uint32_t row = refused_row(failure->field, batch->row_count);
     char name[LATHE_ROWS_NAME_BYTES];
+    const char *field;
     bool known;
 
     im->ended = true;
@@ -235,9 +237,12 @@ static enum lathe_status batch_give_up(struct importer *im, const struct lathe_e
     if (!known) /* it is not about one row, so none of them is taken */
         row = 0;
     lathe_rows_name(im->config->rows, batch->ends[row], name);
-    (void)lathe_fail_field(&im->end, failure->status, failure->field, "%s: %s%s: %s",
-                           lathe_rows_path(im->config->rows), known ? "" : "from ", name,
-                           failure->message);
+    /* The index of the operation means nothing outside the batch. */
+    field = known ? strchr(failure->field, ']') + 1 : failure->field;
+    field += field[0] == '.' ? 1 : 0;
+    (void)lathe_fail(&im->end, failure->status, "%s: %s%s: %s%s%s",
+                     lathe_rows_path(im->config->rows), known ? "" : "from ", name, field,
+                     field[0] != '\0' ? ": " : "", failure->message);
     lathe_import_batch_cut(batch, row);
     im->count = row > 0 ? 1 : 0;
     if (row > 0)

@@ -12,11 +12,16 @@ static const char *environment(const char *name)
     return getenv(name);
 }
 
-/* The width of the terminal behind a stream, 0 if there is none. */
+/* The width to cut tables to: COLUMNS, as usual, or that of the terminal behind a stream; 0 if
+ * neither. */
 static unsigned columns_of(FILE *stream)
 {
+    const char *wanted = getenv("COLUMNS");
+    unsigned long columns = wanted != NULL ? strtoul(wanted, NULL, 10) : 0;
     struct winsize size;
 
+    if (columns >= 20 && columns <= 10000)
+        return (unsigned)columns;
     if (isatty(fileno(stream)) == 0)
         return 0;
     return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;

@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/queue.h"
+#include "coordinator/collections_catalog.h"
 #include "coordinator/collections_sync.h"
 
 enum {
@@ -233,104 +234,6 @@ static uint64_t sync_deadline(const struct lathe_collections *collections, uint6
 
 /* ---- Create and drop ------------------------------------------------------------------------- */
 
-struct catalog_key {
-    uint8_t bytes[5 + LATHE_MAX_NAME_BYTES];
-    size_t size;
-};
-
-static struct lathe_bytes key_view(const struct catalog_key *key)
-{
-    return lathe_bytes_of(key->bytes, key->size);
-}
-
-static struct catalog_key key_of_name(const char *name)
-{
-    struct catalog_key key = {.size = 5 + strlen(name)};
-
-    memcpy(key.bytes, "name/", 5);
-    memcpy(key.bytes + 5, name, key.size - 5);
-    return key;
-}
-
-static struct catalog_key key_of_id(uint32_t id)
-{
-    struct catalog_key key = {.size = 7};
-
-    memcpy(key.bytes, "id/", 3);
-    lathe_put_u32be(key.bytes + 3, id);
-    return key;
-}
-
-/* Revision and value of a key that holds a 4-byte number; an absent one is (0, 0). */
-static enum lathe_status number_get(struct lathe_collections *collections, struct lathe_bytes key,
-                                    uint32_t *number_out, uint64_t *revision_out,
-                                    struct lathe_error *err)
-{
-    struct lathe_catalog *catalog = collections->config.catalog;
-    struct lathe_catalog_entry entry = {0};
-    enum lathe_status status = catalog->ops->get(catalog, key, &entry, err);
-
-    *number_out = 0;
-    *revision_out = 0;
-    if (status == LATHE_NOT_FOUND)
-        return LATHE_OK;
-    if (status == LATHE_OK && entry.value.size != 4)
-        status = lathe_fail(err, LATHE_DATA_LOSS,
-                            "the catalog holds %zu bytes where a number of 4 "
-                            "bytes should be",
-                            entry.value.size);
-    if (status == LATHE_OK) {
-        *number_out = lathe_get_u32be(entry.value.data);
-        *revision_out = entry.revision;
-    }
-    lathe_catalog_entry_fini(&entry);
-    return status;
-}
-
-/* One try of the transaction. ABORTED: somebody else changed the catalog in between. */
-static enum lathe_status create_once(struct lathe_collections *collections,
-                                     struct lathe_collection *draft, struct lathe_error *err)
-{
-    struct lathe_catalog *catalog = collections->config.catalog;
-    struct lathe_bytes next_key = lathe_bytes_str("next");
-    struct catalog_key name_key = key_of_name(draft->name);
-    struct lathe_buf record = {0};
-    struct catalog_key id_key;
-    uint8_t id_value[4];
-    uint8_t next_value[4];
-    uint64_t revision;
-    enum lathe_status status;
-
-    status = number_get(collections, next_key, &draft->id, &revision, err);
-    if (status != LATHE_OK)
-        return status;
-    draft->id = revision == 0 ? 1 : draft->id;
-    if (draft->id >= UINT32_MAX - 1)
-        return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "all %u collection ids were used",
-                          draft->id);
-    id_key = key_of_id(draft->id);
-    lathe_put_u32be(id_value, draft->id);
-    lathe_put_u32be(next_value, draft->id + 1);
-    lathe_collection_encode(draft, &record);
-    if (record.failed) {
-        lathe_buf_fini(&record);
-        return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a collection's record");
-    }
-    status = catalog->ops->transact(
-        catalog, (struct lathe_catalog_compare[]){{key_view(&name_key), 0}, {next_key, revision}},
-        2,
-        (struct lathe_catalog_change[]){
-            {key_view(&name_key), lathe_bytes_of(id_value, 4), false},
-            {key_view(&id_key), lathe_buf_view(&record), false},
-            {next_key, lathe_bytes_of(next_value, 4), false},
-        },
-        3, err);
-    lathe_buf_fini(&record);
-    if (status == LATHE_OK)
-        collections->next_id = draft->id + 1;
-    return status;
-}
-
 static enum lathe_status create_check(struct lathe_collections *collections,
                                       const struct lathe_collection *draft, struct lathe_error *err)
 {
@@ -362,12 +265,13 @@ static enum lathe_status job_create(struct lathe_collections *collections,
     draft->created_ms = lathe_wall_ms(collections->config.clock);
     lathe_slot_map_init(&draft->slots, lathe_engine_shard_count(collections->config.engine));
     for (int attempt = 0; attempt < CATALOG_ATTEMPTS; attempt++) {
-        status = create_once(collections, draft, err);
+        status = lathe_catalog_add_collection(collections->config.catalog, draft, err);
         if (status != LATHE_ABORTED)
             break;
     }
     if (status != LATHE_OK)
         return status;
+    collections->next_id = draft->id + 1;
     lathe_log(LATHE_LOG_INFO, "collection-created", "collection=\"%s\" id=%u", draft->name,
               draft->id);
     /* Seen by others only when the shards know it, or when they are known to be behind. */
@@ -376,38 +280,13 @@ static enum lathe_status job_create(struct lathe_collections *collections,
     return status;
 }
 
-static enum lathe_status drop_once(struct lathe_collections *collections, const char *name,
-                                   struct lathe_error *err)
-{
-    struct lathe_catalog *catalog = collections->config.catalog;
-    struct catalog_key name_key = key_of_name(name);
-    struct catalog_key id_key;
-    uint64_t revision;
-    uint32_t id;
-    enum lathe_status status = number_get(collections, key_view(&name_key), &id, &revision, err);
-
-    if (status != LATHE_OK)
-        return status;
-    if (revision == 0)
-        return lathe_fail_field(err, LATHE_NOT_FOUND, "name", "there is no collection \"%s\"",
-                                name);
-    id_key = key_of_id(id);
-    return catalog->ops->transact(
-        catalog, (struct lathe_catalog_compare[]){{key_view(&name_key), revision}}, 1,
-        (struct lathe_catalog_change[]){
-            {key_view(&name_key), {NULL, 0}, true},
-            {key_view(&id_key), {NULL, 0}, true},
-        },
-        2, err);
-}
-
 static enum lathe_status job_drop(struct lathe_collections *collections,
                                   struct lathe_collections_job *job, struct lathe_error *err)
 {
     enum lathe_status status = LATHE_ABORTED;
 
     for (int attempt = 0; attempt < CATALOG_ATTEMPTS && status == LATHE_ABORTED; attempt++)
-        status = drop_once(collections, job->name, err);
+        status = lathe_catalog_remove_collection(collections->config.catalog, job->name, err);
     if (status != LATHE_OK)
         return status;
     lathe_log(LATHE_LOG_INFO, "collection-dropped", "collection=\"%s\"", job->name);
@@ -508,48 +387,20 @@ void lathe_collections_cancel(struct lathe_collections *collections,
 
 /* ---- Start and stop -------------------------------------------------------------------------- */
 
-struct load {
-    struct lathe_collections *collections;
-    struct lathe_error *err;
-};
-
-static enum lathe_status load_visit(void *context, const struct lathe_catalog_entry *entry)
+static enum lathe_status load_one(void *context, struct lathe_collection *collection,
+                                  struct lathe_error *err)
 {
-    struct load *load = context;
-    struct lathe_collections *collections = load->collections;
+    struct lathe_collections *collections = context;
     uint32_t shards = lathe_engine_shard_count(collections->config.engine);
-    struct lathe_collection *collection;
-    enum lathe_status status;
 
-    status = lathe_collection_decode(lathe_buf_view(&entry->value), &collection, load->err);
-    if (status != LATHE_OK)
-        return status;
     if (collection->slots.shard_count != shards)
-        status = lathe_fail(load->err, LATHE_FAILED_PRECONDITION,
-                            "collection \"%s\" lies on %u shards, but this server has %u",
-                            collection->name, collection->slots.shard_count, shards);
-    else if (!table_reserve(collections))
-        status = lathe_fail(load->err, LATHE_RESOURCE_EXHAUSTED, "no memory for the collections");
-    else
-        table_insert(collections, collection);
-    lathe_collection_release(&collection);
-    return status;
-}
-
-static enum lathe_status load_all(struct lathe_collections *collections, struct lathe_error *err)
-{
-    struct lathe_catalog *catalog = collections->config.catalog;
-    struct load load = {collections, err};
-    uint64_t revision;
-    enum lathe_status status;
-
-    status = number_get(collections, lathe_bytes_str("next"), &collections->next_id, &revision,
-                        err);
-    if (status != LATHE_OK)
-        return status;
-    if (revision == 0)
-        collections->next_id = 1;
-    return catalog->ops->list(catalog, lathe_bytes_str("id/"), load_visit, &load, err);
+        return lathe_fail(err, LATHE_FAILED_PRECONDITION,
+                          "collection \"%s\" lies on %u shards, but this server has %u",
+                          collection->name, collection->slots.shard_count, shards);
+    if (!table_reserve(collections))
+        return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for the collections");
+    table_insert(collections, collection);
+    return LATHE_OK;
 }
 
 /* Shards may still be loading: ask until all have acknowledged. */
@@ -600,7 +451,8 @@ enum lathe_status lathe_collections_start(const struct lathe_collections_config 
     if (collections->queue == NULL)
         status = lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for the collections' queue");
     else
-        status = load_all(collections, err);
+        status = lathe_catalog_load_collections(config->catalog, &collections->next_id, load_one,
+                                                collections, err);
     if (status == LATHE_OK)
         status = start_sync(collections, err);
     if (status == LATHE_OK &&

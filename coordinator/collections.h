@@ -1,10 +1,7 @@
 /* collections.h - the registry of collections: who is there, by name, and the one thread that
  * creates and drops them.
  *
- * The catalog is the truth; its keys are
- *   "name/<name>"             -> id, 4 bytes big-endian
- *   "id/<id, 4 bytes big-endian>" -> CollectionRecord (proto/catalog.proto)
- *   "next"                    -> the id that the next collection gets, 4 bytes big-endian
+ * The catalog is the truth (collections_catalog.h).
  * A create or drop is one transaction; then every shard is told the whole truth (SYNC). Both block,
  * so they are jobs of one admin thread, which also keeps SYNCs in order: an older one never undoes
  * a newer one. While a SYNC has not reached every shard the admin thread repeats it each second. */

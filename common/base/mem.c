@@ -25,7 +25,9 @@ void *lathe_alloc_array(size_t count, size_t size)
 
 void *lathe_zalloc_array(size_t count, size_t size)
 {
-    return calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+    size_t total;
+
+    return __builtin_mul_overflow(count, size, &total) ? NULL : lathe_zalloc(total);
 }
 
 void *lathe_realloc(void *memory, size_t size)

@@ -1,26 +1,23 @@
-/* store_check.c - finds the one kind of damage that RocksDB takes for an interrupted write.
+/* store_check.c - finds the damage that RocksDB takes for an interrupted write.
  *
  * The manifest and the write-ahead log are sequences of records in blocks of 32 KiB: masked crc32c
- * of type and data (4 bytes), length of the data (2), type (1), data; little-endian. A record that
- * reaches beyond the end of the file was being written when the machine stopped, so it was never
- * acknowledged and RocksDB ends there without a word. A wrong byte in the length of a record in the
- * last block looks the same, and everything from there on would be lost silently: acknowledged
- * writes in the log, whole tables in the manifest.
- *
- * The checksum does not cover the length, so the two can be told apart: if some shorter length
- * makes the checksum right, and what follows is the end of the file or another record, the record
- * is complete and its length is wrong. */
+ * of type and data (4 bytes), length of the data (2), type (1), data; little-endian. RocksDB ends
+ * without a word where a record reaches beyond the end of the file, which is how a write looks that
+ * was interrupted and never acknowledged. Two wrong bytes look the same, and everything behind them
+ * would be lost silently, acknowledged writes in the log, whole tables in the manifest:
+ *   - a length in the last block that became too large;
+ *   - a type that became that of a recycled log (5 to 8), of which we write none.
+ * The checksum tells them apart. It does not cover the length: if a shorter one makes it right, and
+ * behind that comes the end of the file or another whole record, the length is wrong. And if one of
+ * the four types in use makes it right, the type is wrong. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/base/hash.h"
 #include "common/store/store_internal.h"
 
-enum { BLOCK_BYTES = 32768, HEADER_BYTES = 7, TYPE_AT = 6, LENGTH_AT = 4 };
+enum { BLOCK_BYTES = 32768, HEADER_BYTES = 7, TYPE_AT = 6, LENGTH_AT = 4, MAX_TYPE = 4 };
 
 static uint32_t mask_crc(uint32_t crc)
 {
@@ -64,7 +61,20 @@ static bool length_is_wrong(const uint8_t *at, size_t left)
     return false;
 }
 
-static bool last_block_is_damaged(const uint8_t *block, size_t size)
+/* True if the record is complete and only its type is that of a recycled log. */
+static bool type_is_wrong(const uint8_t *at, size_t length)
+{
+    for (uint8_t type = 1; type <= MAX_TYPE; type++) {
+        uint32_t crc = lathe_crc32c(0, lathe_bytes_of(&type, 1));
+
+        crc = lathe_crc32c(crc, lathe_bytes_of(at + HEADER_BYTES, length));
+        if (mask_crc(crc) == lathe_get_u32le(at))
+            return true;
+    }
+    return false;
+}
+
+static bool block_is_damaged(const uint8_t *block, size_t size)
 {
     const uint8_t *at = block;
     size_t left = size;
@@ -74,41 +84,35 @@ static bool last_block_is_damaged(const uint8_t *block, size_t size)
 
         if (length > left - HEADER_BYTES)
             return length_is_wrong(at, left);
+        if (at[TYPE_AT] > MAX_TYPE && type_is_wrong(at, length))
+            return true;
         at += HEADER_BYTES + length;
         left -= HEADER_BYTES + length;
     }
     return false;
 }
 
-/* Reads what lies behind the last whole block of a file. */
-static enum lathe_status read_last_block(const char *path, uint8_t block[BLOCK_BYTES],
-                                         size_t *size_out, struct lathe_error *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat info;
-    ssize_t got = -1;
-
-    *size_out = 0;
-    if (fd >= 0 && fstat(fd, &info) == 0)
-        got = pread(fd, block, BLOCK_BYTES, info.st_size / BLOCK_BYTES * BLOCK_BYTES);
-    if (got < 0)
-        (void)lathe_fail(err, LATHE_INTERNAL, "check %s: %s", path, strerror(errno));
-    else
-        *size_out = (size_t)got;
-    if (fd >= 0)
-        (void)close(fd);
-    return got < 0 ? LATHE_INTERNAL : LATHE_OK;
-}
-
 enum lathe_status lathe_store_check_log(const char *path, struct lathe_error *err)
 {
     uint8_t block[BLOCK_BYTES];
-    size_t size = 0;
-    enum lathe_status status = read_last_block(path, block, &size, err);
+    FILE *file = fopen(path, "rbe");
+    enum lathe_status status = LATHE_OK;
+    uint64_t offset = 0;
+    size_t size;
 
-    if (status == LATHE_OK && last_block_is_damaged(block, size))
-        status = lathe_fail(err, LATHE_DATA_LOSS,
-                            "Corruption: %s: the length of a record in the last %zu bytes is wrong",
-                            path, size);
+    if (file == NULL)
+        return lathe_fail(err, LATHE_INTERNAL, "check %s: %s", path, strerror(errno));
+    while (status == LATHE_OK && (size = fread(block, 1, sizeof(block), file)) > 0) {
+        if (block_is_damaged(block, size))
+            status = lathe_fail(err, LATHE_DATA_LOSS,
+                                "Corruption: %s: a record between bytes %llu and %llu has a wrong "
+                                "header",
+                                path, (unsigned long long)offset,
+                                (unsigned long long)(offset + size));
+        offset += size;
+    }
+    if (status == LATHE_OK && ferror(file) != 0)
+        status = lathe_fail(err, LATHE_INTERNAL, "check %s: %s", path, strerror(errno));
+    (void)fclose(file);
     return status;
 }

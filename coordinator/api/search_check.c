@@ -229,6 +229,7 @@ enum lathe_status lathe_search_check(Lathe__V1__SearchRequest *const *searches, 
             return status;
         }
         plan_out->allow_partial = plan_out->allow_partial && searches[i]->allow_partial;
+        item->selects = item->selection.payload || item->selection.vectors;
         selection_add(plan_out, &item->selection);
     }
     return batch_total_check(plan_out, err);
@@ -327,8 +328,8 @@ enum lathe_status lathe_search_resolve(struct lathe_search_plan *plan,
  */
 
 /* Appends one query; repeated fields of messages written one after another add up. */
-static void query_append(const struct lathe_search_item *item, struct lathe_buf *body,
-                         struct lathe_buf *block)
+static void query_append(const struct lathe_search_plan *plan, const struct lathe_search_item *item,
+                         struct lathe_buf *body, struct lathe_buf *block)
 {
     Lathe__Shard__Search search = LATHE__SHARD__SEARCH__INIT;
     Lathe__Shard__Query query = LATHE__SHARD__QUERY__INIT;
@@ -349,7 +350,7 @@ static void query_append(const struct lathe_search_item *item, struct lathe_buf 
     query.guarantee = item->guarantee;
     if (item->guarantee == LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL)
         query.recall = item->in->guarantee->recall;
-    query.want_sizes = item->selection.payload;
+    query.want_sizes = item->selects && plan->selection.payload;
     search.n_queries = 1;
     search.queries = list;
     lathe_message_encode(&search.base, body);
@@ -361,7 +362,7 @@ void lathe_search_body(const struct lathe_search_plan *plan, struct lathe_buf *b
     Lathe__Shard__Search rest = LATHE__SHARD__SEARCH__INIT;
 
     for (size_t i = 0; i < plan->count; i++)
-        query_append(&plan->items[i], body, block);
+        query_append(plan, &plan->items[i], body, block);
     rest.hold = plan->selects;
     lathe_message_encode(&rest.base, body);
 }

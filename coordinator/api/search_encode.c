@@ -79,7 +79,7 @@ static void wire_hit(struct lathe_wire *wire, const void *source)
 
     lathe_wire_message(wire, HIT_ID, lathe_wire_id, &hit->id);
     lathe_wire_float(wire, HIT_SCORE, hit->score);
-    if (!item->selection.payload && !item->selection.vectors)
+    if (!item->selects)
         return;
     place = &plan->points.items[item->first_point + response->hit];
     point.data = plan->shares[place->share]->data[place->index];

@@ -14,14 +14,15 @@ static struct lathe_bytes idkey_next(struct lathe_reader *reader)
     return lathe_read_bytes(reader, lathe_read_u8(reader));
 }
 
-static const char *hits_fault(const struct lathe_search_item *item, const Lathe__Shard__Hits *hits)
+static const char *hits_fault(const struct lathe_search_plan *plan,
+                              const struct lathe_search_item *item, const Lathe__Shard__Hits *hits)
 {
     struct lathe_reader reader = lathe_reader_of(
         lathe_bytes_of(hits->idkeys.data, hits->idkeys.len));
 
     if (hits->n_scores > item->limit + item->offset)
         return "it has more hits than asked for";
-    if (item->selection.payload && hits->n_payload_bytes != hits->n_scores)
+    if (item->selects && plan->selection.payload && hits->n_payload_bytes != hits->n_scores)
         return "it lacks the sizes of payloads";
     for (size_t i = 0; i < hits->n_scores; i++) {
         if (isnan(hits->scores[i]))
@@ -46,7 +47,7 @@ enum lathe_status lathe_search_reply_check(const struct lathe_search_plan *plan,
         return lathe_fail(err, LATHE_INTERNAL, "shard %u answered %zu searches with %zu lists",
                           shard, plan->count, reply->n_hits);
     for (size_t i = 0; i < plan->count; i++) {
-        const char *fault = hits_fault(&plan->items[i], reply->hits[i]);
+        const char *fault = hits_fault(plan, &plan->items[i], reply->hits[i]);
 
         if (fault != NULL)
             return lathe_fail(err, LATHE_INTERNAL, "shard %u sent a wrong list of hits: %s", shard,
@@ -131,7 +132,8 @@ static uint64_t reply_bytes(const struct lathe_search_plan *plan, uint32_t limit
 
     for (size_t i = 0; i < plan->count; i++) {
         const struct lathe_search_item *item = &plan->items[i];
-        struct lathe_selection kept = item->selection;
+        /* What the shards send is the same for all searches that select anything. */
+        struct lathe_selection kept = item->selects ? plan->selection : item->selection;
 
         kept.payload = kept.payload && payload;
         kept.vectors = kept.vectors && vectors;
@@ -197,7 +199,7 @@ enum lathe_status lathe_search_collect(struct lathe_search_plan *plan, struct la
     for (size_t i = 0; i < plan->count; i++) {
         const struct lathe_search_item *item = &plan->items[i];
 
-        count += item->selection.payload || item->selection.vectors ? item->hit_count : 0;
+        count += item->selects ? item->hit_count : 0;
     }
     if (!lathe_group_init(&plan->points, count, plan->arena))
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED,
@@ -205,7 +207,7 @@ enum lathe_status lathe_search_collect(struct lathe_search_plan *plan, struct la
     for (size_t i = 0; i < plan->count; i++) {
         struct lathe_search_item *item = &plan->items[i];
 
-        if (!item->selection.payload && !item->selection.vectors)
+        if (!item->selects)
             continue;
         item->first_point = plan->points.count;
         for (uint32_t j = 0; j < item->hit_count; j++)

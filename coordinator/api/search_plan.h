@@ -20,6 +20,7 @@ struct lathe_search_item {
     uint32_t offset;
     uint32_t guarantee; /* number of GuaranteeLevel, never 0 */
     struct lathe_selection selection;
+    bool selects;            /* payload or vectors are wanted */
     struct lathe_idkey like; /* size 0: no like */
     struct lathe_bytes
         elements; /* of the query vector; of a like, known after lathe_search_resolve() */

@@ -35,6 +35,7 @@ struct line {
 };
 
 static const char *dir, *side;
+static char *journal_text; /* the lines point into it */
 static struct line *lines;
 static size_t line_count, line_capacity;
 static unsigned undone_names, cut_files;
@@ -152,26 +153,25 @@ static char *read_whole(const char *path, size_t *size_out)
     return bytes;
 }
 
-/* The lines point into the text, which is never freed. */
 static void read_journal(void)
 {
     char path[PATH_MAX];
-    char *text, *begin, *end;
+    char *begin, *end;
     size_t size;
 
     (void)snprintf(path, sizeof(path), "%s/journal", side);
     if (access(path, F_OK) != 0)
         return;
-    text = read_whole(path, &size);
+    journal_text = read_whole(path, &size);
     /* A line without its end was being written: what it announces was not done. */
-    for (begin = text; (end = strchr(begin, '\n')) != NULL; begin = end + 1) {
+    for (begin = journal_text; (end = strchr(begin, '\n')) != NULL; begin = end + 1) {
         *end = '\0';
         if (line_count == line_capacity) {
             line_capacity = line_capacity * 2 + 256;
             lines = realloc(lines, line_capacity * sizeof(*lines));
             must(lines != NULL, "memory");
         }
-        lines[line_count++] = parse((uint64_t)(begin - text), begin);
+        lines[line_count++] = parse((uint64_t)(begin - journal_text), begin);
     }
 }
 
@@ -382,6 +382,7 @@ int main(int argc, char **argv)
     must(nftw(dir, restore_content, 16, FTW_PHYS) == 0, dir);
     empty_side();
     free(lines);
+    free(journal_text);
     printf("undone names: %u, cut files: %u, cut bytes: %" PRIu64 "\n", undone_names, cut_files,
            cut_bytes);
     return 0;

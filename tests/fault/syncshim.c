@@ -8,7 +8,8 @@
  *   - a name that was made, removed, linked or renamed is put back unless its directory was fsynced
  *     afterwards (for a rename: both directories).
  * sync_file_range, sync and msync count for nothing; writes through a mapping are not seen, nor
- * files that stdio opened. LATHE_SHIM_PATH exists before the shim starts.
+ * files that stdio opened. LATHE_SHIM_PATH exists before the shim starts. LATHE_SHIM_LIE, if set,
+ * is a path: while that file exists no sync counts.
  *
  * The side directory LATHE_SHIM_SIDE (same file system, outside the watched path, made by the
  * caller) holds the journal, links that keep removed files alive ("keep-N"), and overwritten bytes
@@ -449,12 +450,20 @@ static struct promise promise_of(int fd)
     return promise;
 }
 
+/* A disk that says "synced" and is not: tests of tests must see the loss. */
+static bool syncs_count_for_nothing(void)
+{
+    const char *path = getenv("LATHE_SHIM_LIE");
+
+    return path != NULL && access(path, F_OK) == 0;
+}
+
 static int after_sync(const struct promise *promise, int result)
 {
     uint64_t ino = (uint64_t)promise->info.st_ino;
     struct tracked *file;
 
-    if (result != 0 || !promise->known)
+    if (result != 0 || !promise->known || syncs_count_for_nothing())
         return result;
     (void)pthread_mutex_lock(&lock);
     if (S_ISDIR(promise->info.st_mode)) {

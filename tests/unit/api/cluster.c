@@ -76,7 +76,7 @@ static void note_request(struct wires *wires, const struct lathe_frame *frame)
     atomic_store(&wires->proxy->held, (int)wires->hold_count);
 }
 
-static void refuse(struct wires *wires, const struct lathe_frame *frame)
+static void refuse(struct wires *wires, const struct lathe_frame *frame, bool stale)
 {
     Lathe__Shard__Failure failure = LATHE__SHARD__FAILURE__INIT;
     struct lathe_frame_header header = frame->header;
@@ -89,6 +89,7 @@ static void refuse(struct wires *wires, const struct lathe_frame *frame)
     failure.message = "refused by the test";
     failure.field = "operations";
     failure.retry_after_ms = 12;
+    failure.stale_route = stale;
     header.kind = LATHE_FRAME_ERROR | LATHE_FRAME_REPLY;
     header.flags = 0;
     lathe_message_encode(&failure.base, &body);
@@ -102,8 +103,8 @@ static void request_pass(struct wires *wires, struct lathe_frame *frame)
     struct lathe_frame copy;
 
     note_request(wires, frame);
-    if (fault == REFUSE) {
-        refuse(wires, frame);
+    if (fault == REFUSE || fault == STALE) {
+        refuse(wires, frame, fault == STALE);
     } else if (fault != DROP_REQUEST) {
         copy = copy_of(frame);
         (void)!lathe_socket_send(wires->dealer, NULL, &copy);

@@ -18,7 +18,8 @@ enum fault {
     DROP_REQUEST, /* the shard never hears of it */
     DROP_REPLY,   /* the shard does it, the coordinator never hears of that */
     REFUSE,       /* the coordinator gets a failure with `refuse_status` */
-    SPOIL         /* the answer's body is garbage */
+    SPOIL,        /* the answer's body is garbage */
+    STALE         /* as REFUSE, saying STALE_ROUTE */
 };
 
 struct proxy {

@@ -306,6 +306,50 @@ static void a_collection_that_a_shard_missed_reaches_it_later(void **state)
     cluster_close(cluster);
 }
 
+static void what_a_killed_drop_left_is_done_after_a_restart(void **state)
+{
+    struct cluster *cluster = cluster_open(SHARDS);
+    Lathe__V1__DeleteCollectionRequest drop = LATHE__V1__DELETE_COLLECTION_REQUEST__INIT;
+    struct lathe_error err;
+
+    (void)state;
+    cluster_create(cluster, "films");
+    (void)write_ok(cluster, points_make(cluster, 1, 50));
+    /* The transaction is done, but no shard has heard of it: as after a kill between the two. */
+    for (uint32_t i = 0; i < SHARDS; i++)
+        atomic_store(&cluster->proxies[i].refuse_status, LATHE_UNAVAILABLE);
+    cluster_fault(cluster, LATHE_FRAME_SYNC, REFUSE);
+    drop.name = "films";
+    assert_null(cluster_call(cluster, "CollectionService/DeleteCollection", &drop,
+                             &lathe__v1__delete_collection_response__descriptor, 20000, &err));
+    assert_int_equal(err.status, LATHE_UNAVAILABLE);
+    assert_null(collection_get(cluster, "films", &err));
+    assert_int_equal(err.status, LATHE_NOT_FOUND);
+    lathe_coordinator_stop(&cluster->coordinator, 0);
+    cluster_fault(cluster, LATHE_FRAME_SYNC, PASS);
+    cluster_restart_coordinator(cluster);
+    assert_null(collection_get(cluster, "films", &err));
+    cluster_create(cluster, "films");
+    assert_int_equal(count_points(cluster, "films"), 0); /* no old row */
+    cluster_close(cluster);
+}
+
+static void a_shard_that_does_not_know_a_collection_is_told_again(void **state)
+{
+    struct cluster *cluster = filled(SHARDS);
+    size_t syncs = cluster_seen(cluster, LATHE_FRAME_SYNC);
+    struct lathe_error err;
+
+    (void)state;
+    cluster_shard_fault(cluster, 1, LATHE_FRAME_STATS, STALE);
+    assert_null(collection_get(cluster, "films", &err));
+    assert_int_equal(err.status, LATHE_UNAVAILABLE);
+    cluster_wait_seen(cluster, LATHE_FRAME_SYNC, syncs + SHARDS);
+    cluster_shard_fault(cluster, 1, LATHE_FRAME_STATS, PASS);
+    assert_non_null(collection_get(cluster, "films", &err));
+    cluster_close(cluster);
+}
+
 /* ---- Searches ----------------------------------------------------------------------------------
  */
 
@@ -416,8 +460,10 @@ static void a_batch_answers_as_single_searches_do(void **state)
     for (size_t i = 0; i < SEARCHES; i++) {
         searches[i] = search_make(cluster, 500 + i);
         searches[i]->limit = (uint32_t)(1 + 3 * i);
-        if (i % 3 == 1)
+        if (i % 3 > 0) { /* nothing, only vectors, or everything */
             searches[i]->selection = everything(cluster);
+            searches[i]->selection->payload = i % 3 == 1;
+        }
         if (i % 4 == 3) {
             searches[i]->query_case = LATHE__V1__SEARCH_REQUEST__QUERY_LIKE;
             searches[i]->like = fixture_id(&cluster->arena, i);
@@ -624,7 +670,8 @@ static void a_lost_answer_is_unknown_and_its_repeat_gives_the_first_result(void 
     for (size_t i = 0; i < 20; i++) /* ids that the server makes */
         request->operations[i]->upsert->id = NULL;
     cluster_shard_fault(cluster, 1, LATHE_FRAME_WRITE, DROP_REPLY);
-    /* Server and client see the deadline pass at the same time: the outcomes may just reach the client. */
+    /* Server and client see the deadline pass at the same time: the outcomes may just reach the
+     * client. */
     response = cluster_call(cluster, "PointService/WritePoints", request,
                             &lathe__v1__write_points_response__descriptor, 300, &err);
     assert_true(response != NULL ? response->status != 0 : err.status == LATHE_DEADLINE_EXCEEDED);
@@ -921,6 +968,8 @@ int main(void)
         cmocka_unit_test(a_dropped_name_starts_empty_under_a_new_id_also_after_a_restart),
         cmocka_unit_test(of_many_creates_of_one_name_exactly_one_wins),
         cmocka_unit_test(a_collection_that_a_shard_missed_reaches_it_later),
+        cmocka_unit_test(what_a_killed_drop_left_is_done_after_a_restart),
+        cmocka_unit_test(a_shard_that_does_not_know_a_collection_is_told_again),
         cmocka_unit_test(searches_agree_with_brute_force),
         cmocka_unit_test(hits_carry_payload_and_vectors_of_their_snapshot),
         cmocka_unit_test(a_search_like_a_point_leaves_the_point_out),

@@ -379,14 +379,15 @@ static void a_row_that_the_server_refuses_ends_it_likewise(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct lathe_import_state s;
         struct lathe_error err = {0};
-        char want[64];
+        char want[100];
 
         memset(&server, 0, sizeof(server));
         lathe_import_state_remove(state_file);
         write_lines(ROWS, UINT64_MAX);
         server.bad_id = bad[i];
         assert_int_equal(import_once(&s, 1000, &err), LATHE_INVALID_ARGUMENT);
-        (void)snprintf(want, sizeof(want), "rows.jsonl: line %llu: a zero vector",
+        (void)snprintf(want, sizeof(want),
+                       "rows.jsonl: line %llu: upsert.vectors[0]: a zero vector",
                        (unsigned long long)bad[i] + 1);
         assert_non_null(strstr(err.message, want));
         assert_int_equal(s.done.row, bad[i]);
@@ -421,7 +422,8 @@ static void a_refusal_of_the_whole_names_where_it_began(void **state)
     write_lines(ROWS, UINT64_MAX);
     fake.write = write_refused;
     assert_int_equal(import_once(&s, 1000, &err), LATHE_NOT_FOUND);
-    assert_non_null(strstr(err.message, "rows.jsonl: from line 1: there is no collection words"));
+    assert_non_null(
+        strstr(err.message, "rows.jsonl: from line 1: collection: there is no collection words"));
     assert_int_equal(s.done.row, 0);
 }
 

@@ -257,8 +257,8 @@ static uint32_t limit_draw(const struct field *field, struct test_rng *rng)
     }
 }
 
-static void query_draw(const struct field *field, enum data_kind kind, struct test_rng *rng,
-                       float *vector, struct lathe_scan_query *query)
+static void query_draw(const struct field *field, struct test_rng *rng, float *vector,
+                       struct lathe_scan_query *query)
 {
     const float *near = field->vectors + test_rng_below(rng, field->row_count) * field->dims;
     uint64_t how = test_rng_below(rng, 3);
@@ -269,7 +269,6 @@ static void query_draw(const struct field *field, enum data_kind kind, struct te
     if (field->metric == LATHE_COSINE && !(lathe_squared_norm_f32(vector, field->dims) > 0))
         vector[0] = 1; /* a zero query under cosine never gets here */
     *query = (struct lathe_scan_query){.vector = vector, .limit = limit_draw(field, rng)};
-    (void)kind;
     if (test_rng_below(rng, 3) == 0) {
         query->has_threshold = true;
         query->threshold = lathe_score_f32(field->metric, near, vector, field->dims);
@@ -322,7 +321,7 @@ static void scans_find_what_brute_force_finds(void **state)
                 float vector[96];
                 struct lathe_scan_query query;
 
-                query_draw(&field, (enum data_kind)kind, &rng, vector, &query);
+                query_draw(&field, &rng, vector, &query);
                 check_query(&field, &query, &rng);
             }
             field_free(&field);
@@ -383,7 +382,7 @@ static void a_batch_gives_what_single_queries_give(void **state)
     test_rng_seed(&rng, "a_batch_gives_what_single_queries_give");
     field_make(&field, &rng, INTEGERS, LATHE_EUCLIDEAN, 24, ROWS_MAX);
     for (int i = 0; i < QUERIES; i++)
-        query_draw(&field, INTEGERS, &rng, vectors[i], &queries[i]);
+        query_draw(&field, &rng, vectors[i], &queries[i]);
     for (unsigned t = 0; t < THREADS; t++) {
         struct lathe_scan_config config = {.kernel = sets[t % set_count]};
         struct lathe_scan *scan = scan_run(&field, &config, queries, QUERIES, pools[t]);

@@ -11,7 +11,7 @@
 #include "common/store/keys.h"
 #include "tests/unit/store/store_fixture.h"
 
-enum { RECORDS = 60, VALUE_BYTES = 1500, PAYLOAD_BYTES = 200, FLIPS = 60 };
+enum { RECORDS = 60, VALUE_BYTES = 1500, PAYLOAD_BYTES = 200, FLIPS = 40 };
 
 /* What one look at a damaged store found. */
 struct findings {
@@ -139,7 +139,7 @@ static void flip_byte(const char *path, off_t at, uint8_t mask)
 }
 
 /* The largest file of a kind in a directory: the one with the records. */
-static void find_file(const char *dir, const char *suffix, char path_out[4400])
+static void find_file(const char *dir, const char *suffix, char *path_out)
 {
     struct fixture_files files;
     off_t best = -1;
@@ -154,7 +154,7 @@ static void find_file(const char *dir, const char *suffix, char path_out[4400])
     }
 }
 
-static void find_manifest(struct fixture *f, char path_out[4400])
+static void find_manifest(struct fixture *f, char *path_out)
 {
     char current[4300], name[64] = "";
     FILE *file;
@@ -244,70 +244,92 @@ static void a_wrong_byte_in_the_write_ahead_log_is_reported(void **state)
     assert_true(damage(f, ".log") == FLIPS);
 }
 
-/* A wrong length in the last block looks like a write that was interrupted. */
-static void every_header_byte_in_the_last_log_block_matters(void **state)
+/* Damages the header of every record from the file's last whole block on: where a wrong length or
+ * type can look like a write that was interrupted. `find` names the file in a directory. */
+static void damage_headers(struct fixture *f, void (*find)(struct fixture *, char *))
 {
     enum { BLOCK_BYTES = 32768, HEADER_BYTES = 7 };
-    struct fixture *f = *state;
+    static const uint8_t masks[] = {0x04, 0x40};
     struct fixture copy = {0};
     char path[4400];
     uint8_t block[BLOCK_BYTES];
-    off_t begin, at, size;
+    off_t begin, size;
     int fd;
 
-    write_records(f);
-    fixture_close(f);
-    (void)snprintf(copy.path, sizeof(copy.path), "%s/copy", f->dir);
-    find_file(f->path, ".log", path);
+    find(f, path);
     size = file_size(path);
     begin = size / BLOCK_BYTES * BLOCK_BYTES;
     fd = open(path, O_RDONLY);
     assert_true(fd >= 0);
     assert_int_equal(pread(fd, block, (size_t)(size - begin), begin), size - begin);
     (void)close(fd);
-    for (at = begin; at + HEADER_BYTES <= size;
+    (void)snprintf(copy.path, sizeof(copy.path), "%s/copy", f->dir);
+    for (off_t at = begin; at + HEADER_BYTES <= size;
          at += HEADER_BYTES + block[at - begin + 4] + block[at - begin + 5] * 256) {
-        for (int byte = 0; byte < HEADER_BYTES; byte++) {
+        for (int i = 0; i < 2 * HEADER_BYTES; i++) {
             struct findings findings;
 
             copy_directory(f->path, copy.path);
-            find_file(copy.path, ".log", path);
-            flip_byte(path, at + byte, (uint8_t)(byte == 5 ? 0x40 : 0x04));
+            find(&copy, path);
+            flip_byte(path, at + i / 2, masks[i % 2]);
             findings = examine(&copy);
-            if (!findings.reported || findings.wrong || findings.other)
-                fail_msg("log, byte %d of the header at %lld of %lld: reported %d, missing %d",
-                         byte, (long long)at, (long long)size, findings.reported, findings.missing);
+            if (!findings.reported || findings.wrong || findings.missing || findings.other)
+                fail_msg("%s: mask 0x%02x on byte %d of the header at %lld of %lld: reported %d, "
+                         "wrong %d, missing %d, other %d",
+                         path, masks[i % 2], i / 2, (long long)at, (long long)size,
+                         findings.reported, findings.wrong, findings.missing, findings.other);
         }
     }
+}
+
+static void find_log(struct fixture *f, char *path_out)
+{
+    find_file(f->path, ".log", path_out);
+}
+
+static void every_header_byte_at_the_end_of_the_log_matters(void **state)
+{
+    struct fixture *f = *state;
+
+    write_records(f);
+    fixture_close(f);
+    damage_headers(f, find_log);
     fixture_open(f);
 }
 
-/* The end of a log or manifest is where damage can look like an interrupted write, so every byte of
- * it is tried. Bits of a length come in the last two. */
-static void every_byte_of_the_manifest_matters(void **state)
+static void every_header_byte_of_the_manifest_matters(void **state)
 {
-    static const uint8_t masks[] = {0x01, 0x80, 0x20};
     struct fixture *f = *state;
-    struct fixture copy = {0};
-    struct findings findings;
-    char path[4400];
-    off_t size;
 
     write_records(f);
     assert_int_equal(lathe_store_flush(f->store, NULL), LATHE_OK);
     fixture_close(f);
+    damage_headers(f, find_manifest);
+    fixture_open(f);
+}
+
+static void a_wrong_byte_in_the_manifest_is_reported(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture copy = {0};
+    struct test_rng rng;
+
+    test_rng_seed(&rng, "manifest");
+    write_records(f);
+    assert_int_equal(lathe_store_flush(f->store, NULL), LATHE_OK);
+    fixture_close(f);
     (void)snprintf(copy.path, sizeof(copy.path), "%s/copy", f->dir);
-    copy_directory(f->path, copy.path);
-    find_manifest(&copy, path);
-    size = file_size(path);
-    for (off_t at = 0; at < size; at++) {
+    for (int i = 0; i < FLIPS; i++) {
+        char path[4400];
+        struct findings findings;
+
         copy_directory(f->path, copy.path);
-        flip_byte(path, at, masks[at % 3]);
+        find_manifest(&copy, path);
+        flip_byte(path, (off_t)test_rng_below(&rng, (uint64_t)file_size(path)),
+                  (uint8_t)(1u << test_rng_below(&rng, 8)));
         findings = examine(&copy);
-        if (findings.wrong || findings.missing || findings.other || !findings.reported)
-            fail_msg("manifest, byte %lld of %lld: reported %d, wrong %d, missing %d, other %d",
-                     (long long)at, (long long)size, findings.reported, findings.wrong,
-                     findings.missing, findings.other);
+        assert_true(findings.reported);
+        assert_false(findings.wrong || findings.missing || findings.other);
     }
     fixture_open(f);
 }
@@ -380,8 +402,9 @@ int main(void)
         STORE_TEST(a_wrong_byte_in_a_blob_file_is_reported),
         STORE_TEST(a_wrong_byte_in_a_table_is_reported),
         STORE_TEST(a_wrong_byte_in_the_write_ahead_log_is_reported),
-        STORE_TEST(every_header_byte_in_the_last_log_block_matters),
-        STORE_TEST(every_byte_of_the_manifest_matters),
+        STORE_TEST(every_header_byte_at_the_end_of_the_log_matters),
+        STORE_TEST(every_header_byte_of_the_manifest_matters),
+        STORE_TEST(a_wrong_byte_in_the_manifest_is_reported),
         STORE_TEST(a_missing_file_is_reported),
         STORE_TEST(a_log_cut_anywhere_opens_with_a_prefix_of_the_commits),
     };
