@@ -23,9 +23,9 @@
 
 enum {
     DRAIN_MS = 8000,
-    CACHE_BYTES = 64 * 1024 * 1024,
-    WRITE_BUFFER_BYTES = 128 * 1024 * 1024, /* of all shards together */
-    WRITE_BUFFER_MIN_BYTES = 16 * 1024 * 1024,
+    CACHE_BYTES = 64 * 1024 * 1024,         /* or a 16th of the memory limit, if that is less */
+    WRITE_BUFFER_BYTES = 128 * 1024 * 1024, /* of all shards together, or an 8th of the limit */
+    WRITE_BUFFER_MIN_BYTES = 4 * 1024 * 1024,
     SHARD_IN_FLIGHT = 512,
     ENDPOINT_BYTES = 64,
     MAX_CALLS = 1024
@@ -62,6 +62,11 @@ static unsigned core_count(void)
     return cores > 0 ? (unsigned)cores : 1;
 }
 
+static uint64_t at_most(uint64_t bytes, uint64_t limit)
+{
+    return bytes < limit ? bytes : limit;
+}
+
 /* Each shard and connection needs files; the soft limit of 1,024 is not enough for many of them. */
 static void raise_file_limit(void)
 {
@@ -84,7 +89,8 @@ static void *shard_starter(void *context)
 static void slot_fill(struct process *process, const struct lathe_serve_config *config, uint32_t i)
 {
     struct shard_slot *slot = &process->shards[i];
-    uint64_t buffer = WRITE_BUFFER_BYTES / process->data.shard_count;
+    uint64_t buffer = at_most(WRITE_BUFFER_BYTES, process->budget.limit_bytes / 8) /
+                      process->data.shard_count;
 
     lathe_data_dir_shard_path(&process->data, i, slot->directory);
     (void)snprintf(slot->endpoint, sizeof(slot->endpoint), "inproc://shard-%u", i);
@@ -191,6 +197,7 @@ static enum lathe_status process_start(struct process *process,
                                        struct lathe_error *err)
 {
     unsigned cores = core_count();
+    uint64_t cache_bytes;
     enum lathe_status rc;
 
     process->budget.limit_bytes = config->memory_limit_bytes != 0 ? config->memory_limit_bytes
@@ -201,7 +208,10 @@ static enum lathe_status process_start(struct process *process,
                                  err);
     if (rc != LATHE_OK)
         return rc;
-    process->cache = lathe_store_cache_create(CACHE_BYTES);
+    cache_bytes = at_most(CACHE_BYTES, process->budget.limit_bytes / 16);
+    process->cache = lathe_store_cache_create(cache_bytes);
+    /* Counted in full from the start: it fills up sooner or later. */
+    lathe_budget_charge(&process->budget, LATHE_MEM_CACHE, (int64_t)cache_bytes);
     process->pool = lathe_pool_create(config->scan_threads != 0 ? config->scan_threads : cores);
     process->net = lathe_net_create();
     if (process->cache == NULL || process->pool == NULL || process->net == NULL)

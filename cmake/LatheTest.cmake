@@ -18,5 +18,5 @@ function(lathe_test name)
     target_link_libraries(${name} PRIVATE lathe_flags lathe_test_flags lathe_test_support ${ARG_LIBRARIES}
                           PkgConfig::CMOCKA)
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -187,12 +188,26 @@ static enum lathe_status make_directory(const char *path, struct lathe_error *er
     return mkdir(path, 0755) == 0 || errno == EEXIST ? LATHE_OK : io_failed(err, path, "create");
 }
 
+/* A new directory is there after a power cut only once the one around it is synced. One that we may
+ * not read was made by somebody else, whose business that is. */
+static enum lathe_status parent_sync(const char *path, struct lathe_error *err)
+{
+    char copy[LATHE_DATA_PATH_BYTES];
+    const char *parent;
+
+    (void)snprintf(copy, sizeof(copy), "%s", path);
+    parent = dirname(copy);
+    return access(parent, R_OK) == 0 ? directory_sync(parent, err) : LATHE_OK;
+}
+
 /* Shards first, FORMAT last: a directory with FORMAT is complete. */
 static enum lathe_status make(struct lathe_data_dir *dir, uint32_t shards, struct lathe_error *err)
 {
     char text[TEXT_BYTES], path[LATHE_DATA_PATH_BYTES], id[33];
     enum lathe_status rc = foreign_check(dir->path, err);
 
+    if (rc == LATHE_OK)
+        rc = parent_sync(dir->path, err);
     if (rc != LATHE_OK)
         return rc;
     lathe_random(dir->cluster_id, sizeof(dir->cluster_id));

@@ -388,6 +388,28 @@ static bool in_group(const struct waiting *waiting, const Lathe__Shard__Write *w
     return false;
 }
 
+/* The request may have changed the group halfway, so the whole group is given up. The others are as
+ * good as before and may come again. */
+static void apply_failed(struct lathe_writer *writer, struct lathe_task *task,
+                         struct lathe_table *table, struct waiting *waiting,
+                         const struct lathe_error *err)
+{
+    struct lathe_error others;
+
+    (void)lathe_fail(&others, LATHE_UNAVAILABLE,
+                     "shard %u gave up the commit that this request shared with another; send it "
+                     "again",
+                     writer->config.shard);
+    group_abort(writer, waiting, &others);
+    if (err->status == LATHE_DATA_LOSS) {
+        table->damage = *err;
+        table->changed = true;
+        publish(writer); /* before the answer: whoever has it meets no reader who does not know */
+    }
+    lathe_task_fail(task, err, false);
+    lathe_task_finish(task);
+}
+
 static void handle_write(struct lathe_writer *writer, struct lathe_task *task,
                          struct waiting *waiting)
 {
@@ -412,16 +434,10 @@ static void handle_write(struct lathe_writer *writer, struct lathe_task *task,
         lathe_task_finish(task);
         return;
     }
-    waiting->tasks[waiting->count++] = task;
-    if (apply(writer, task, table, &err) != LATHE_OK) {
-        if (err.status == LATHE_DATA_LOSS) {
-            table->damage = err;
-            table->changed = true;
-        }
-        group_abort(writer, waiting, &err);
-        if (table->changed)
-            publish(writer);
-    }
+    if (apply(writer, task, table, &err) == LATHE_OK)
+        waiting->tasks[waiting->count++] = task;
+    else
+        apply_failed(writer, task, table, waiting, &err);
 }
 
 /* ---- Collections ---- */

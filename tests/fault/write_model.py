@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import time
+import uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
@@ -33,6 +34,10 @@ NO_SUCH_VERSION = 1 << 60
 
 class Loss(AssertionError):
     """What is stored is not what must be."""
+
+
+class Refused(Exception):
+    """A write was answered with a failure of some shards. It stays on the way: repeat it."""
 
 
 def check(fine, *what):
@@ -93,7 +98,6 @@ class Writer:
         self.acknowledged = 0
 
     def _key(self, i):
-        import uuid
         number = self.index << 32 | i
         return [number, uuid.UUID(int=number << 40 | 7), f"w{self.index}-{i}"][i % 3]
 
@@ -179,7 +183,8 @@ class Writer:
         request = self.pending[0]
         check(reply.request_number == request.number, "answer to", reply.request_number,
               "where", request.number, "was due")
-        check(reply.status == 0, "request", request.number, "failed:", reply.status, reply.message)
+        if reply.status != 0:
+            raise Refused(reply.message)
         outcomes = [result.outcome for result in reply.results]
         check(outcomes == request.outcomes, "writer", self.index, "request", request.number,
               "has outcomes", outcomes, "not", request.outcomes)
@@ -206,7 +211,8 @@ class Writer:
     # ---- Running ----------------------------------------------------------------------------------
 
     def _count(self, counter, reply):
-        check(reply.status == 0, "increment failed:", reply.status, reply.message)
+        if reply.status != 0:
+            raise Refused(reply.message)
         self.counted[counter] += reply.results[0].outcome == APPLIED
         self.counter_pending = None
         self.acknowledged += 1
@@ -283,17 +289,19 @@ class World:
 
     # ---- Writing until the end --------------------------------------------------------------------
 
-    def write_until(self, acknowledgements, end, failures_are_expected=lambda: False):
+    def write_until(self, acknowledgements, end, expect_failures=False):
         """Runs every writer; calls end() once so many requests are acknowledged, from this thread.
-        Errors of calls are expected from then on, or when failures_are_expected() says so."""
-        stop, ending, troubles = threading.Event(), threading.Event(), []
+        Failed calls are expected from then on, or always; they end their writer, not the run. What
+        they said is returned."""
+        stop, ending, troubles, refusals = threading.Event(), threading.Event(), [], []
         before = sum(writer.acknowledged for writer in self.writers)
 
         def run(writer):
             try:
                 writer.run(stop)
-            except grpc.RpcError as error:
-                if not ending.is_set() and not failures_are_expected():
+            except (grpc.RpcError, Refused) as error:
+                refusals.append(error.details() if isinstance(error, grpc.RpcError) else str(error))
+                if not ending.is_set() and not expect_failures:
                     troubles.append(error)
             except BaseException as error:  # the main thread raises it
                 troubles.append(error)
@@ -313,6 +321,7 @@ class World:
             check(not thread.is_alive(), "a writer hangs")
         if troubles:
             raise troubles[0]
+        return refusals
 
     # ---- What must be there -----------------------------------------------------------------------
 

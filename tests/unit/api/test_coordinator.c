@@ -513,9 +513,11 @@ static void a_lost_shard_fails_a_search_unless_it_may_be_partial(void **state)
     cluster_wait_seen(cluster, LATHE_FRAME_CANCEL, 1);
     cluster_wait_released(cluster);
     request->allow_partial = true;
+    /* A tenth of the time stays for the answer, which must do on a busy machine. */
     response = cluster_call(cluster, "SearchService/Search", request,
-                            &lathe__v1__search_response__descriptor, 1000, &err);
-    assert_non_null(response);
+                            &lathe__v1__search_response__descriptor, 6000, &err);
+    if (response == NULL)
+        fail_msg("%s: %s", lathe_status_name(err.status), err.message);
     assert_int_equal(response->n_hits, 10);
     assert_int_equal(response->report->coverage->shards_asked, SHARDS);
     assert_int_equal(response->report->coverage->shards_answered, SHARDS - 1);

@@ -369,32 +369,48 @@ static void scores_are_those_of_plain_arithmetic(void **state)
 }
 
 /* Queries of a batch have each its limit, threshold and exclusion, as if they came alone. */
-static void a_batch_gives_what_single_queries_give(void **state)
+static void check_batch(const struct field *field, struct test_rng *rng)
 {
     enum { QUERIES = 20 };
     struct lathe_scan_query queries[QUERIES];
     float vectors[QUERIES][24];
-    struct lathe_hit *wanted = lathe_alloc_array(ROWS_MAX, sizeof(*wanted));
+    struct lathe_hit *wanted = lathe_alloc_array(field->row_count, sizeof(*wanted));
+
+    for (int i = 0; i < QUERIES; i++)
+        query_draw(field, rng, vectors[i], &queries[i]);
+    for (unsigned t = 0; t < THREADS; t++) {
+        size_t count = 1 + test_rng_below(rng, QUERIES);
+        struct lathe_scan_config config = {.kernel = sets[test_rng_below(rng, set_count)]};
+        struct lathe_scan_range *ranges = ranges_shuffled(field, rng, &config.range_count);
+        struct lathe_scan *scan;
+
+        config.ranges = ranges;
+        scan = scan_run(field, &config, queries, count, pools[t]);
+        assert_int_equal(lathe_scan_status(scan), LATHE_OK);
+        for (size_t i = 0; i < count; i++)
+            assert_hits(lathe_scan_query(scan, i), wanted, brute_force(field, &queries[i], wanted));
+        lathe_scan_destroy(scan);
+        lathe_free(ranges);
+    }
+    lathe_free(wanted);
+}
+
+static void a_batch_gives_what_single_queries_give(void **state)
+{
+    static const enum lathe_metric metrics[] = {LATHE_COSINE, LATHE_DOT, LATHE_EUCLIDEAN};
     struct test_rng rng;
-    struct field field;
 
     (void)state;
     test_rng_seed(&rng, "a_batch_gives_what_single_queries_give");
-    field_make(&field, &rng, INTEGERS, LATHE_EUCLIDEAN, 24, ROWS_MAX);
-    for (int i = 0; i < QUERIES; i++)
-        query_draw(&field, &rng, vectors[i], &queries[i]);
-    for (unsigned t = 0; t < THREADS; t++) {
-        struct lathe_scan_config config = {.kernel = sets[t % set_count]};
-        struct lathe_scan *scan = scan_run(&field, &config, queries, QUERIES, pools[t]);
+    for (int i = 0; i < 3 * DATA_KINDS; i++) {
+        struct field field;
 
-        assert_int_equal(lathe_scan_status(scan), LATHE_OK);
-        for (int i = 0; i < QUERIES; i++)
-            assert_hits(lathe_scan_query(scan, i), wanted,
-                        brute_force(&field, &queries[i], wanted));
-        lathe_scan_destroy(scan);
+        field_make(&field, &rng, (enum data_kind)(i % DATA_KINDS), metrics[i / DATA_KINDS],
+                   1 + (uint32_t)test_rng_below(&rng, 24),
+                   1 + (uint32_t)test_rng_below(&rng, 1500));
+        check_batch(&field, &rng);
+        field_free(&field);
     }
-    field_free(&field);
-    lathe_free(wanted);
 }
 
 /* Most rows are dropped by their bound: the scan would be right, but no scan, without it. */

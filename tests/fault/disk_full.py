@@ -1,0 +1,185 @@
+"""The disk under the server fills up or breaks after N bytes, for several N: no acknowledged write
+is lost, nothing wrong is answered, what is said is clear, and with a good disk all goes on."""
+import os
+import sys
+import unittest
+
+from write_model import World
+import lathe_case
+import grpc
+
+import lathe_data as data
+from lathe_server import wait_until
+
+SHIM = os.environ.get("LATHE_DISKFULLSHIM", "")
+RESERVE = 256 << 20  # inserts stop while less than this is free
+STILL = "still"      # a collection that nobody changes
+
+
+class DiskFullTest(lathe_case.LatheCase):
+    def setUp(self):
+        self.world = World(lathe_case.SEED, unary=6, streams=0)
+        self.disk = self.server("--shards", 2)
+        with self.world.connect(self.disk) as api:
+            data.create_collection(api, STILL, {"": (384, "METRIC_COSINE")})
+            self.vectors = data.sample(500)[1]
+            data.write_all(api, STILL, [data.upsert(api, i, vector, {"i": i})
+                                        for i, vector in enumerate(self.vectors)])
+            self.world.settle(api)
+            self.world.write_until(300, lambda: None)
+            self.world.settle(api)
+        self.off = os.path.join(self.disk.base, "off")
+        self.stop_with_little_to_replay()
+
+    def stop_with_little_to_replay(self):
+        """A start writes the log anew into tables, so one more start leaves the next one little to
+        write: only then do the bytes of a bad disk go to requests."""
+        self.assertEqual(self.disk.stop(), 0)
+        self.disk.start()
+        self.assertEqual(self.disk.stop(), 0)
+
+    def start_on_bad_disk(self, limit, error="ENOSPC", fail_sync=False):
+        self.disk.env = {"LD_PRELOAD": SHIM, "LATHE_SHIM_PATH": self.disk.data,
+                         "LATHE_SHIM_BYTES": str(limit), "LATHE_SHIM_ERRNO": error,
+                         "LATHE_SHIM_FAIL_SYNC": "1" if fail_sync else "0",
+                         "LATHE_SHIM_OFF": self.off}
+        self.disk.start()
+        return self.world.connect(self.disk)
+
+    def assert_still(self, api):
+        """Reads of what was there before are as they were."""
+        self.assertEqual(api.call("CountPoints", collection=STILL).count, len(self.vectors))
+        reply = api.call("Search", collection=STILL, limit=5, like=data.to_id(api, 7),
+                         selection=api.schema.Selection(payload=True, vectors=True))
+        scores = data.defined_scores("METRIC_COSINE", self.vectors, self.vectors[7])
+        scores[7] = -2
+        best = [int(i) for i in (-scores).argsort(kind="stable")[:5]]
+        self.assertEqual([hit.id.number for hit in reply.hits], best)
+        for hit in reply.hits:
+            self.assertEqual(data.from_object(hit.payload), {"i": hit.id.number})
+            self.assertEqual(data.vector_of(hit.vectors[0]).tobytes(),
+                             self.vectors[hit.id.number].tobytes())
+
+    def goes_on_with_a_good_disk(self):
+        """A restart on a good disk: everything acknowledged is there, and writes work."""
+        self.disk.env = {}
+        self.disk.start()
+        with self.world.connect(self.disk) as api:
+            self.assert_still(api)
+            self.world.settle(api)
+            self.world.write_until(200, lambda: None)
+            self.world.settle(api)
+            self.world.verify(api)
+        self.stop_with_little_to_replay()
+
+    def test_inserts_stop_above_the_reserve_and_go_on_when_there_is_room(self):
+        with self.start_on_bad_disk(RESERVE + (2 << 20)) as api:
+            refusals = self.world.write_until(1 << 40, lambda: None, expect_failures=True)
+            self.assertEqual(len(refusals), len(self.world.writers))
+            self.assertTrue(all("disk" in text and str(RESERVE) in text for text in refusals),
+                            refusals)
+            self.world.verify(api)
+            self.assert_still(api)
+            with self.assertRaises(grpc.RpcError) as caught:
+                api.call("WritePoints", collection=STILL,
+                         operations=[data.upsert(api, 1000, self.vectors[0])])
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+            self.assertGreater(api.retry_ms(caught.exception), 0)
+            data.write_all(api, STILL, [data.delete(api, 499)])  # deletes go on
+            data.write_all(api, STILL, [data.delete(api, 498)])
+            self.vectors = self.vectors[:498]
+            self.assert_still(api)
+            open(self.off, "w", encoding="ascii").close()
+
+            def room_again():
+                try:
+                    for writer in self.world.writers:
+                        writer.repeat_pending()
+                    return True
+                except Exception:  # refused for a moment longer
+                    return False
+
+            wait_until(room_again, 10, "inserts after there is room again")
+            self.world.write_until(200, lambda: None)
+            self.world.settle(api)
+            os.unlink(self.off)
+        self.assertEqual(self.disk.stop(), 0)
+        self.goes_on_with_a_good_disk()
+
+    def test_a_disk_that_is_really_full_makes_shards_read_only(self):
+        """Deletes need room too; with none left a commit fails, and the shard only reads."""
+        for limit in (150_000, 160_000, 200_000, 400_000):
+            with self.subTest(limit=limit):
+                with self.start_on_bad_disk(limit) as api:
+                    acknowledged, said = self.delete_until_refused(api)
+                    self.assertIn("read-only", said)
+                    self.assertIn("space", said.lower())
+                    self.world.verify(api)
+                    gone = {point.id.number for point in data.list_all(api, STILL)}
+                    self.assertTrue(gone.isdisjoint(acknowledged))
+                    self.assertTrue(self.disk.alive())
+                self.disk.stop()
+                self.disk.env = {}
+                self.disk.start()
+                with self.world.connect(self.disk) as api:
+                    left = {point.id.number for point in data.list_all(api, STILL)}
+                    self.assertTrue(left.isdisjoint(acknowledged))
+                    self.world.verify(api)
+                    data.write_all(api, STILL, [data.upsert(api, i, vector, {"i": i})
+                                                for i, vector in enumerate(self.vectors)])
+                    self.assert_still(api)
+                self.stop_with_little_to_replay()
+        self.goes_on_with_a_good_disk()
+
+    def delete_until_refused(self, api):
+        """Deletes points that are there and that are not: (those acknowledged, what was said)."""
+        acknowledged = set()
+        for i in range(100_000):
+            number = i % len(self.vectors)
+            operations = [data.delete(api, number)]
+            operations += [data.delete(api, 10_000_000 + 100 * i + j) for j in range(100)]
+            try:
+                reply = api.call("WritePoints", collection=STILL, operations=operations)
+            except grpc.RpcError as error:
+                self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE, error.details())
+                return acknowledged, error.details()
+            if reply.results[0].outcome == 1:
+                acknowledged.add(number)
+            if reply.status != 0:
+                return acknowledged, reply.message
+        raise AssertionError("the disk never filled up")
+
+    def ends_by_itself(self, limit, **fault):
+        """Writers run until the process ends itself, with the code that says why."""
+        with self.start_on_bad_disk(limit, **fault):
+            self.world.write_until(1 << 40, lambda: None, expect_failures=True)
+        self.assertEqual(self.disk.wait(30), 70)
+        self.assertIn("commit-failed", self.disk.log_tail())
+
+    def test_a_write_that_fails_ends_the_process_and_a_restart_is_fine(self):
+        for limit in (200_000, 1_000_000, 3_000_001, 8_000_000):
+            with self.subTest(limit=limit):
+                self.ends_by_itself(limit, error="EIO")
+                self.goes_on_with_a_good_disk()
+
+    def test_a_sync_that_fails_ends_the_process_and_a_restart_is_fine(self):
+        for limit in (200_000, 1_000_000, 3_000_001):
+            with self.subTest(limit=limit):
+                self.ends_by_itself(limit, error="EIO", fail_sync=True)
+                self.goes_on_with_a_good_disk()
+
+    def test_a_start_without_any_room_says_so_and_loses_nothing(self):
+        for error, limit in (("ENOSPC", 0), ("ENOSPC", 3000), ("EIO", 0), ("EIO", 3000)):
+            with self.subTest(error=error, limit=limit):
+                self.disk.env = {"LD_PRELOAD": SHIM, "LATHE_SHIM_PATH": self.disk.data,
+                                 "LATHE_SHIM_BYTES": str(limit), "LATHE_SHIM_ERRNO": error}
+                code, said = self.disk.start_fails()
+                self.assertEqual(code, 1, said)
+                self.assertIn("No space left" if error == "ENOSPC" else "Input/output error", said)
+                self.goes_on_with_a_good_disk()
+
+
+if __name__ == "__main__":
+    if not SHIM:
+        sys.exit("LATHE_DISKFULLSHIM must name the shim")
+    lathe_case.main()
