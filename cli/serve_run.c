@@ -220,6 +220,8 @@ static enum lathe_status process_start(struct process *process,
     if (rc == LATHE_OK)
         rc = coordinator_start(process, config, err);
     if (rc == LATHE_OK)
+        rc = lathe_data_dir_catalog_ready(&process->data, err);
+    if (rc == LATHE_OK)
         rc = port_file_write(config->port_file, lathe_coordinator_port(process->coordinator), err);
     return rc;
 }

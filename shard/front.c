@@ -363,6 +363,10 @@ static void frame_handle(struct lathe_front *front, const struct lathe_peer *pee
 {
     struct lathe_error err;
 
+    if ((frame->header.kind & LATHE_FRAME_REPLY) != 0) {
+        lathe_frame_fini(frame); /* an answer is not answered */
+        return;
+    }
     if (!lathe_front_authorise(peer, &frame->header)) {
         struct lathe_frame_header header = frame->header;
 

@@ -228,7 +228,7 @@ uint64_t lathe_uuid_time_ms(const uint8_t uuid[16])
 void lathe_uuid_derive(const uint8_t client_id[16], uint64_t request_number, uint32_t operation,
                        uint8_t uuid_out[16])
 {
-    uint8_t who[28];
+    uint8_t who[28] = {0};
     struct lathe_bytes part = lathe_bytes_of(who, sizeof(who));
 
     memcpy(who, client_id, 16);

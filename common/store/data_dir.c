@@ -282,6 +282,8 @@ static enum lathe_status open_made(struct lathe_data_dir *dir, uint32_t shards,
     char text[TEXT_BYTES], id[33];
     enum lathe_status rc = format_check(dir, err);
 
+    if (rc == LATHE_OK && !exists(dir->path, "cluster"))
+        rc = refuse(err, dir->path, "has lost its cluster file", "put it back, or restore a backup");
     if (rc == LATHE_OK)
         rc = text_read(dir->path, "cluster", text, err);
     if (rc != LATHE_OK)
@@ -298,6 +300,11 @@ static enum lathe_status open_made(struct lathe_data_dir *dir, uint32_t shards,
             dir->path, dir->shard_count, shards, dir->shard_count);
     for (uint32_t i = 0; i < dir->shard_count && rc == LATHE_OK; i++)
         rc = shard_check(dir, i, err);
+    /* With a new catalog, ids of collections that the shards still have would be given again. */
+    if (rc == LATHE_OK && exists(dir->path, "catalog-ready") &&
+        !exists(dir->path, "catalog/CURRENT"))
+        rc = refuse(err, dir->path, "has lost its catalog directory",
+                    "put it back, or restore a backup");
     return rc;
 }
 
@@ -371,4 +378,12 @@ enum lathe_status lathe_data_dir_shard_ready(const struct lathe_data_dir *dir, u
     return exists(path, "ready")
                ? LATHE_OK
                : text_write(path, "ready", "this shard's store has been made\n", err);
+}
+
+enum lathe_status lathe_data_dir_catalog_ready(const struct lathe_data_dir *dir,
+                                               struct lathe_error *err)
+{
+    return exists(dir->path, "catalog-ready")
+               ? LATHE_OK
+               : text_write(dir->path, "catalog-ready", "the catalog's store has been made\n", err);
 }

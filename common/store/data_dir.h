@@ -4,6 +4,7 @@
  *   cluster          text: cluster id, shard count; fixed when the directory is made
  *   LOCK             held (flock) by the process that has the directory open
  *   catalog/         the coordinator's store
+ *   catalog-ready    that store was made once
  *   shard-000/       identity: cluster id, shard number and count; ready: the store was made once
  *   shard-000/store/ the shard's store
  * Every text file is written under another name, synced and renamed, so it is whole or not there.
@@ -41,4 +42,7 @@ void lathe_data_dir_shard_path(const struct lathe_data_dir *dir, uint32_t shard,
 LATHE_MUST_CHECK enum lathe_status lathe_data_dir_shard_ready(const struct lathe_data_dir *dir,
                                                               uint32_t shard,
                                                               struct lathe_error *err);
+/* The same for the catalog's store. */
+LATHE_MUST_CHECK enum lathe_status lathe_data_dir_catalog_ready(const struct lathe_data_dir *dir,
+                                                                struct lathe_error *err);
 #endif

@@ -85,9 +85,9 @@ LATHE_MUST_CHECK enum lathe_status lathe_store_open(const char *path,
                                                     struct lathe_store **store_out,
                                                     struct lathe_error *err);
 
-/* Stops background work, waits for it and closes. NULL is accepted. Every batch, snapshot, value
- * and iterator must be gone: one that is left aborts with a message. Memtables are not flushed:
- * the next open replays them from the write-ahead log. */
+/* Stops background work, waits for it and closes. NULL is accepted. Every value must be released
+ * before; a batch, snapshot or iterator that is left aborts. Memtables are not flushed: the next
+ * open replays them from the write-ahead log. */
 void lathe_store_close(struct lathe_store *store);
 
 /* ---- Writing -------------------------------------------------------------------------------- */
@@ -217,10 +217,11 @@ LATHE_MUST_CHECK enum lathe_status lathe_store_delete_files(struct lathe_store *
                                                             struct lathe_error *err);
 
 /* Gives back the disk of what was deleted or overwritten: one bounded step. Cheap when little is
- * dead. Call it when the store has been idle for some seconds, again and again while *more_out is
- * true; after that the disk holds at most 1.5 times one copy. Takes the caller's time (seconds for
- * a step over gigabytes); other threads go on reading and writing. What a snapshot still sees
- * stays. */
+ * dead. Call it when the store has been idle for some seconds (under load that never ends, every
+ * few minutes), again and again while *more_out is true; then blob files hold at most 1.33 times
+ * what lives in them. Takes the caller's time (seconds for a step over a gigabyte); other threads
+ * go on reading and writing. What a snapshot still sees stays. A deleted range counts as one
+ * deletion here: after dropping much by ranges, flush and compact them. */
 LATHE_MUST_CHECK enum lathe_status lathe_store_reclaim(struct lathe_store *store, bool *more_out,
                                                        struct lathe_error *err);
 

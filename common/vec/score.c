@@ -45,6 +45,15 @@ static inline __attribute__((always_inline)) double term_one(enum term term, dou
     return term_pair(term, (pair){x, 0}, (pair){q, 0})[0];
 }
 
+/* One element, widened; like the pairs above it may lie at any address. */
+static inline __attribute__((always_inline)) double element(const float *p)
+{
+    float value;
+
+    memcpy(&value, p, sizeof(value));
+    return (double)value;
+}
+
 static double fold(double a[LANES])
 {
     for (int width = LANES / 2; width > 0; width /= 2)
@@ -67,7 +76,7 @@ static inline __attribute__((always_inline)) double sum(enum term term, const fl
     for (int j = 0; j < LANES; j++)
         a[j] = acc[j / 2][j % 2];
     for (int j = 0; i < dims; i++, j++)
-        a[j] += term_one(term, (double)x[i], (double)q[i]);
+        a[j] += term_one(term, element(x + i), element(q + i));
     return fold(a);
 }
 

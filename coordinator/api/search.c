@@ -1,6 +1,7 @@
 /* search.c - Search and SearchBatch: the phases of search_plan.h carried out.
  *
- *   [like] GET --> SEARCH --> [payload or vectors] FETCH --> reply
+ *   [like] GET --> SEARCH --> [a silent shard is left out: SEARCH] --> [payload or vectors] FETCH
+ * --> reply
  *
  * With a FETCH to come, shards hold the snapshot they searched on. Every shard that may hold one is
  * then fetched from, or released, whatever happens. */
@@ -8,7 +9,7 @@
 #include "coordinator/api/request.h"
 #include "coordinator/api/search_plan.h"
 
-enum { PARTIAL_SPARE = 10 }; /* a tenth of the time that is left */
+enum { PARTIAL_SPARE = 4 }; /* a quarter of the time that is left */
 
 struct search_request {
     struct lathe_request base;
@@ -18,9 +19,13 @@ struct search_request {
     uint64_t held_id;            /* request id under which shards hold snapshots */
     bool held[LATHE_MAX_SHARDS]; /* by shard */
     uint32_t shard_count;
+    bool left_out[LATHE_MAX_SHARDS]; /* by shard: lost, which the caller allows */
+    uint32_t left_out_count;
+    bool asked_again; /* the SEARCH under way is the second one, without those left out */
 };
 
 static void search_settled(struct lathe_request *request);
+static void search_again(struct search_request *search);
 
 /* ---- Holding and releasing ---------------------------------------------------------------------
  */
@@ -191,36 +196,51 @@ static bool is_lost(enum lathe_status status)
     return status == LATHE_UNAVAILABLE || status == LATHE_DEADLINE_EXCEEDED;
 }
 
-/* Decodes all answers. Failed parts stay empty where that is allowed. */
-static enum lathe_status answers_read(struct search_request *search, struct lathe_error *err)
+/* Decodes one answer, or leaves its shard out where that is allowed. */
+static enum lathe_status answer_read(struct search_request *search, const struct lathe_part *part,
+                                     struct lathe_error *err)
+{
+    struct lathe_search_plan *plan = &search->plan;
+    struct lathe_search_answer *answer = &plan->answers[part->shard];
+    ProtobufCMessage *message;
+    enum lathe_status status;
+
+    *answer = (struct lathe_search_answer){.shard = part->shard};
+    if (part->error.status != LATHE_OK) {
+        lathe_part_explain(part, err);
+        if (!plan->allow_partial || !is_lost(part->error.status))
+            return part->error.status;
+        search->left_out[part->shard] = true;
+        search->left_out_count++;
+        return LATHE_OK;
+    }
+    status = lathe_part_decode(&search->base, part, &lathe__shard__search_reply__descriptor,
+                               &message, err);
+    if (status == LATHE_OK)
+        status = lathe_search_reply_check(plan, part->shard,
+                                          (const Lathe__Shard__SearchReply *)message, err);
+    if (status == LATHE_OK)
+        answer->reply = (const Lathe__Shard__SearchReply *)message;
+    return status;
+}
+
+/* *silent_out: a shard was waited for until the time for it was over. */
+static enum lathe_status answers_read(struct search_request *search, bool *silent_out,
+                                      struct lathe_error *err)
 {
     struct lathe_request *request = &search->base;
-    struct lathe_search_plan *plan = &search->plan;
-    size_t answered = 0;
+    enum lathe_status status = LATHE_OK;
 
-    for (size_t i = 0; i < plan->answer_count; i++) {
+    *silent_out = false;
+    for (size_t i = 0; status == LATHE_OK && i < request->scatter.part_count; i++) {
         const struct lathe_part *part = &request->scatter.parts[i];
-        ProtobufCMessage *message;
-        enum lathe_status status;
 
-        plan->answers[i].shard = part->shard;
-        if (part->error.status != LATHE_OK) {
-            lathe_part_explain(part, err);
-            if (plan->allow_partial && is_lost(part->error.status))
-                continue;
-            return part->error.status;
-        }
-        status = lathe_part_decode(request, part, &lathe__shard__search_reply__descriptor, &message,
-                                   err);
-        if (status == LATHE_OK)
-            status = lathe_search_reply_check(plan, part->shard,
-                                              (const Lathe__Shard__SearchReply *)message, err);
-        if (status != LATHE_OK)
-            return status;
-        plan->answers[i].reply = (const Lathe__Shard__SearchReply *)message;
-        answered++;
+        *silent_out = *silent_out || part->error.status == LATHE_DEADLINE_EXCEEDED;
+        status = answer_read(search, part, err);
     }
-    return answered > 0 ? LATHE_OK : err->status; /* no shard at all: the last one's failure */
+    if (status == LATHE_OK && search->left_out_count == search->shard_count)
+        status = err->status; /* no shard at all: the last one's failure */
+    return status;
 }
 
 static void search_settled(struct lathe_request *request)
@@ -229,6 +249,7 @@ static void search_settled(struct lathe_request *request)
     struct lathe_search_plan *plan = &search->plan;
     struct lathe_error err = {0};
     enum lathe_status status;
+    bool silent;
 
     search->held_id = request->scatter.request_id;
     for (size_t i = 0; i < request->scatter.part_count; i++) {
@@ -236,9 +257,11 @@ static void search_settled(struct lathe_request *request)
 
         search->held[part->shard] = plan->selects && part->error.status == LATHE_OK;
     }
-    plan->answer_count = request->scatter.part_count;
-    plan->answers = lathe_request_alloc(request, plan->answer_count, sizeof(*plan->answers));
-    status = plan->answers != NULL ? answers_read(search, &err) : lathe_request_no_memory(&err);
+    status = answers_read(search, &silent, &err);
+    if (status == LATHE_OK && silent && plan->selects && !search->asked_again) {
+        search_again(search);
+        return;
+    }
     if (status == LATHE_OK)
         status = lathe_search_merge(plan, &err);
     if (status == LATHE_OK)
@@ -258,33 +281,47 @@ static uint64_t search_deadline(const struct search_request *search)
     uint64_t deadline_us = search->deadline_us;
     uint64_t now_us = lathe_now_us(search->base.api->clock);
 
-    if (!search->plan.allow_partial || deadline_us == UINT64_MAX || deadline_us <= now_us)
+    if (!search->plan.allow_partial || search->asked_again || deadline_us == UINT64_MAX ||
+        deadline_us <= now_us)
         return deadline_us;
     return deadline_us - (deadline_us - now_us) / PARTIAL_SPARE;
+}
+
+/* One part for each shard that is not left out, all with copies of the same bytes. */
+static bool search_parts(struct search_request *search, const struct lathe_buf *body,
+                         const struct lathe_buf *block)
+{
+    struct lathe_request *request = &search->base;
+    const struct lathe_frame_header header = lathe_request_header(request, LATHE_FRAME_SEARCH);
+    struct lathe_part *part;
+    bool made = !body->failed && !block->failed &&
+                lathe_scatter_reset(&request->scatter,
+                                    search->shard_count - search->left_out_count);
+
+    part = request->scatter.parts;
+    for (uint32_t shard = 0; made && shard < search->shard_count; shard++) {
+        struct lathe_buf copies[2] = {{0}, {0}};
+
+        if (search->left_out[shard])
+            continue;
+        lathe_buf_append(&copies[0], body->data, body->size);
+        lathe_buf_append(&copies[1], block->data, block->size);
+        part->shard = shard;
+        made = lathe_frame_make(&part->request, &header, &copies[0], &copies[1]);
+        part++;
+    }
+    return made;
 }
 
 static enum lathe_status search_ask(struct search_request *search, struct lathe_error *err)
 {
     struct lathe_request *request = &search->base;
-    const struct lathe_frame_header header = lathe_request_header(request, LATHE_FRAME_SEARCH);
     struct lathe_buf body = {0};
     struct lathe_buf block = {0};
-    bool made = lathe_scatter_reset(&request->scatter, search->shard_count);
+    bool made;
 
     lathe_search_body(&search->plan, &body, &block);
-    made = made && !body.failed && !block.failed;
-    for (uint32_t i = 0; made && i < search->shard_count; i++) {
-        struct lathe_buf copies[2] = {{0}, {0}};
-
-        lathe_buf_append(&copies[0], body.data, body.size);
-        lathe_buf_append(&copies[1], block.data, block.size);
-        request->scatter.parts[i].shard = i;
-        made = !copies[0].failed && !copies[1].failed &&
-               lathe_frame_make(&request->scatter.parts[i].request, &header, &copies[0],
-                                &copies[1]);
-        lathe_buf_fini(&copies[0]);
-        lathe_buf_fini(&copies[1]);
-    }
+    made = search_parts(search, &body, &block);
     lathe_buf_fini(&body);
     lathe_buf_fini(&block);
     if (!made)
@@ -292,6 +329,18 @@ static enum lathe_status search_ask(struct search_request *search, struct lathe_
     request->scatter.hold_request_id = 0;
     request->scatter.deadline_us = search_deadline(search);
     return lathe_request_submit(request, search_settled, err);
+}
+
+/* A shard holds what it searched as long as that search had time, and waiting for the silent shard
+ * has used that up. So the others search once more, with all the time that is left. */
+static void search_again(struct search_request *search)
+{
+    struct lathe_error err = {0};
+
+    release_held(search);
+    search->asked_again = true;
+    if (search_ask(search, &err) != LATHE_OK)
+        search_fail(search, &err);
 }
 
 /* ---- Phase: GET of the points that searches are like --------------------------------------------
@@ -335,6 +384,11 @@ static enum lathe_status search_start(struct search_request *search,
         status = lathe_search_likes(&search->plan, &search->likes, &selection, err);
     if (status != LATHE_OK)
         return status;
+    search->plan.answer_count = search->shard_count;
+    search->plan.answers = lathe_request_alloc(request, search->shard_count,
+                                               sizeof(*search->plan.answers));
+    if (search->plan.answers == NULL)
+        return lathe_request_no_memory(err);
     if (search->likes.count == 0)
         return search_ask(search, err);
     status = points_ask(search, &search->likes, &selection, LATHE_FRAME_GET, err);

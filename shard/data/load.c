@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/store/keys.h"
 
@@ -74,10 +73,9 @@ static enum lathe_status point_load(struct loading *loading, struct lathe_bytes 
     if (rc != LATHE_OK)
         return rc;
     if (!point_fits(loading, &key, &record))
-        return lathe_fail(
-            err, LATHE_DATA_LOSS,
-            "collection \"%s\" (%u): point %" PRIu64 " does not fit its id, fields or counters",
-            loading->table->collection->name, loading->table->collection->id, record.point);
+        return lathe_fail(err, LATHE_DATA_LOSS,
+                          "point %" PRIu64 " does not fit its id, fields or counters",
+                          record.point);
     lathe_buf_u8(&loading->ids, (uint8_t)key.idkey.size);
     lathe_buf_append(&loading->ids, key.idkey.data, key.idkey.size);
     if (loading->ids.failed)
@@ -116,12 +114,9 @@ static enum lathe_status points_load(struct loading *loading, struct lathe_error
     return rc;
 }
 
-static enum lathe_status row_missing(const struct loading *loading, uint32_t f, uint64_t row,
-                                     struct lathe_error *err)
+static enum lathe_status row_missing(uint32_t f, uint64_t row, struct lathe_error *err)
 {
-    return lathe_fail(err, LATHE_DATA_LOSS,
-                      "collection \"%s\" (%u), field %u: row %" PRIu64 " is missing",
-                      loading->table->collection->name, loading->table->collection->id, f, row);
+    return lathe_fail(err, LATHE_DATA_LOSS, "field %u: row %" PRIu64 " is missing", f, row);
 }
 
 static enum lathe_status row_add(struct loading *loading, uint32_t f, const struct named_row *named,
@@ -130,11 +125,9 @@ static enum lathe_status row_add(struct loading *loading, uint32_t f, const stru
     const uint8_t *id = loading->ids.data + named->id_at;
 
     if (vector.size != loading->table->collection->fields[f].vector_bytes)
-        return lathe_fail(
-            err, LATHE_DATA_LOSS,
-            "collection \"%s\" (%u), field %u: row %" PRIu64 " has %zu bytes, not %zu",
-            loading->table->collection->name, loading->table->collection->id, f, named->row,
-            vector.size, loading->table->collection->fields[f].vector_bytes);
+        return lathe_fail(err, LATHE_DATA_LOSS, "field %u: row %" PRIu64 " has %zu bytes, not %zu",
+                          f, named->row, vector.size,
+                          loading->table->collection->fields[f].vector_bytes);
     return lathe_rows_append(&loading->table->rows[f], vector.data, named->row, named->point,
                              lathe_bytes_of(id + 1, id[0])) == LATHE_OK
                ? LATHE_OK
@@ -168,7 +161,7 @@ static enum lathe_status rows_load(struct loading *loading, uint32_t f, struct l
         if (rc != LATHE_OK || key.row < list->rows[next].row)
             continue; /* an original that no point names is rubbish of no consequence */
         if (key.row > list->rows[next].row)
-            rc = row_missing(loading, f, list->rows[next].row, err);
+            rc = row_missing(f, list->rows[next].row, err);
         else
             rc = row_add(loading, f, &list->rows[next++], lathe_store_iter_value(iter), err);
     }
@@ -176,7 +169,7 @@ static enum lathe_status rows_load(struct loading *loading, uint32_t f, struct l
         rc = lathe_store_iter_status(iter, err);
     lathe_store_iter_destroy(iter);
     if (rc == LATHE_OK && next < list->count)
-        rc = row_missing(loading, f, list->rows[next].row, err);
+        rc = row_missing(f, list->rows[next].row, err);
     return rc;
 }
 
@@ -205,16 +198,12 @@ static enum lathe_status counters_check(const struct loading *loading, struct la
 
     if (loading->points != table->counters.points)
         return lathe_fail(err, LATHE_DATA_LOSS,
-                          "collection \"%s\" (%u): %" PRIu64 " points are stored, %" PRIu64
-                          " were counted",
-                          table->collection->name, table->collection->id, loading->points,
-                          table->counters.points);
+                          "%" PRIu64 " points are stored, %" PRIu64 " were counted",
+                          loading->points, table->counters.points);
     for (uint32_t f = 0; f < table->collection->field_count; f++)
         if (table->rows[f].row_count != table->counters.rows[f])
             return lathe_fail(err, LATHE_DATA_LOSS,
-                              "collection \"%s\" (%u), field %u: %" PRIu64
-                              " rows are stored, %" PRIu64 " were counted",
-                              table->collection->name, table->collection->id, f,
+                              "field %u: %" PRIu64 " rows are stored, %" PRIu64 " were counted", f,
                               table->rows[f].row_count, table->counters.rows[f]);
     return LATHE_OK;
 }
@@ -278,9 +267,7 @@ static enum lathe_status collection_load(struct lathe_store *store, struct lathe
     rc = table_load(store, table, err);
     if (rc == LATHE_DATA_LOSS) {
         rows_drop(table, budget);
-        lathe_log(LATHE_LOG_ERROR, "collection-damaged", "collection=%u text=\"%s\"",
-                  table->collection->id, err->message);
-        table->damage = *err;
+        lathe_table_damage(table, err);
         rc = LATHE_OK;
     }
     return rc;

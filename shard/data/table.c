@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 
+#include "common/base/log.h"
 #include "common/base/mem.h"
 
 struct lathe_table *lathe_table_create(struct lathe_shard_collection *collection,
@@ -33,6 +34,15 @@ void lathe_table_destroy(struct lathe_table *table)
     lathe_collection_view_release(table->view);
     lathe_shard_collection_release(table->collection);
     lathe_free(table);
+}
+
+void lathe_table_damage(struct lathe_table *table, const struct lathe_error *why)
+{
+    (void)lathe_fail(&table->damage, LATHE_DATA_LOSS, "collection \"%s\" (%u) is damaged: %s",
+                     table->collection->name, table->collection->id, why->message);
+    table->changed = true;
+    lathe_log(LATHE_LOG_ERROR, "collection-damaged", "collection=%u text=\"%s\"",
+              table->collection->id, why->message);
 }
 
 /* Index of the first table whose id is not below. */

@@ -24,6 +24,8 @@ struct lathe_table {
 struct lathe_table *lathe_table_create(struct lathe_shard_collection *collection,
                                        struct lathe_budget *budget);
 void lathe_table_destroy(struct lathe_table *table); /* NULL is accepted */
+/* From the next publication on nothing of the collection is served; `why` says what was found. */
+void lathe_table_damage(struct lathe_table *table, const struct lathe_error *why);
 
 /* All collections of a shard, by rising id. */
 struct lathe_tables {

@@ -402,9 +402,9 @@ static void apply_failed(struct lathe_writer *writer, struct lathe_task *task,
                      writer->config.shard);
     group_abort(writer, waiting, &others);
     if (err->status == LATHE_DATA_LOSS) {
-        table->damage = *err;
-        table->changed = true;
+        lathe_table_damage(table, err);
         publish(writer); /* before the answer: whoever has it meets no reader who does not know */
+        err = &table->damage;
     }
     lathe_task_fail(task, err, false);
     lathe_task_finish(task);

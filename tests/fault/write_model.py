@@ -9,7 +9,6 @@ A writer keeps its client id and its request numbers for life, and repeats what 
 """
 import os
 import random
-import struct
 import sys
 import threading
 import time
@@ -45,13 +44,6 @@ def check(fine, *what):
         raise Loss(" ".join(map(str, what)))
 
 
-def new_client_id():
-    rest = bytearray(os.urandom(10))
-    rest[0] = rest[0] & 0x0F | 0x70
-    rest[2] = rest[2] & 0x3F | 0x80
-    return struct.pack(">Q", int(time.time() * 1000))[2:] + bytes(rest)
-
-
 def vector_of(number):
     """A vector that no other number has."""
     return ((numpy.arange(DIMS) % 7) * 0.125 + number).astype("<f4")
@@ -85,7 +77,7 @@ class Writer:
         self.index = index
         self.random = random.Random(f"{seed}-{index}")
         self.stream = stream
-        self.client_id = new_client_id()
+        self.client_id = data.client_id()
         self.next_number = 1
         self.unique = index * 1_000_000
         self.keys = [self._key(i) for i in range(KEYS)]

@@ -3,6 +3,8 @@ definition in common/vec/score.h, bit for bit."""
 import base64
 import json
 import os
+import struct
+import time
 import uuid
 
 import numpy
@@ -178,6 +180,15 @@ def from_object(message):
 
 
 # ---- Requests -------------------------------------------------------------------------------------
+
+def client_id(wall_ms=None):
+    """A random UUID of version 7, as clients make them."""
+    wall_ms = int(time.time() * 1000) if wall_ms is None else wall_ms
+    rest = bytearray(os.urandom(10))
+    rest[0] = rest[0] & 0x0F | 0x70
+    rest[2] = rest[2] & 0x3F | 0x80
+    return struct.pack(">Q", wall_ms)[2:] + bytes(rest)
+
 
 def dense(api, vector, field="", floats=False):
     """A NamedVector; `floats`: as packed floats rather than bytes."""

@@ -1,7 +1,5 @@
 """Writes over the API: repeated requests, modes and conditions, payload operations, the stream,
 and lists that are complete and in id order."""
-import os
-import struct
 import threading
 import time
 import uuid
@@ -11,18 +9,10 @@ import grpc
 import numpy
 
 import lathe_data as data
+from lathe_data import client_id
 from lathe_server import wait_until
 
 WINDOW = 1024  # results that a shard remembers of each client
-
-
-def client_id(wall_ms=None):
-    """A random UUID of version 7, as clients make them."""
-    wall_ms = int(time.time() * 1000) if wall_ms is None else wall_ms
-    rest = bytearray(os.urandom(10))
-    rest[0] = rest[0] & 0x0F | 0x70
-    rest[2] = rest[2] & 0x3F | 0x80
-    return struct.pack(">Q", wall_ms)[2:] + bytes(rest)
 
 
 class WritesTest(lathe_case.LatheCase):

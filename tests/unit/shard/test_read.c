@@ -153,6 +153,7 @@ static void get_gives_points_in_the_order_asked(void **state)
 static void malformed_reads_are_refused(void **state)
 {
     struct fixture *f = *state;
+    uint32_t no_field[] = {2};
     struct lathe_buf ids = {0};
     struct get get;
     struct lathe_task *task;
@@ -165,7 +166,7 @@ static void malformed_reads_are_refused(void **state)
         else if (i == 1) /* a kind of id that there is not */
             ids.data[1] = 9;
         else if (i == 2) /* a field that there is not */
-            ids.data[1] = LATHE_ID_UUID, get.fetch.fields = (uint32_t[]){2}, get.fetch.n_fields = 1;
+            ids.data[1] = LATHE_ID_UUID, get.fetch.fields = no_field, get.fetch.n_fields = 1;
         else
             get.message.fetch = NULL;
         task = call_get(f, &get);
@@ -568,6 +569,7 @@ static void malformed_searches_are_refused(void **state)
                                          "threshold", "exclude_idkey", "",       NULL};
     struct fixture *f = *state;
     float vector[DIMS] = {1, 2, 3};
+    uint8_t no_id[] = {1};
     struct lathe_buf block = {0};
 
     lathe_buf_append(&block, vector, sizeof(vector));
@@ -586,7 +588,7 @@ static void malformed_searches_are_refused(void **state)
         query.has_threshold = i == 5;
         query.threshold = NAN;
         if (i == 6)
-            query.exclude_idkey = (ProtobufCBinaryData){1, (uint8_t[]){1}};
+            query.exclude_idkey = (ProtobufCBinaryData){1, no_id};
         if (i == 7)
             memset(block.data, 0, block.size);
         search.queries = queries;

@@ -170,6 +170,7 @@ static void forgotten_clients_are_forgotten_in_the_copy(void **state)
     }
     store_get(f->parts.store, LATHE_FAMILY_META, lathe_key_meta_client(client), &record);
     assert_int_equal(record.size, 0);
+    lathe_buf_fini(&record);
     assert_replays(f, f->copy);
     assert_replays(f, f->checkpoint);
 }

@@ -1,5 +1,7 @@
 /* test_store_space.c - disk comes back after overwrites and drops, nothing living goes with it, and
  * the figures tell the truth. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,6 +341,86 @@ static void figures_follow_the_data_from_memory_to_disk(void **state)
     assert_int_equal(lathe_store_background_error(f->store, NULL), LATHE_OK);
 }
 
+/* ---- Threads: results are kept and asserted after the join ------------------------------------
+ */
+
+struct reader {
+    struct fixture *f;
+    atomic_bool *stop;
+    uint64_t walks;
+    uint64_t wrong; /* walks through a snapshot that did not see every point once */
+};
+
+static void *read_on(void *context)
+{
+    struct reader *reader = context;
+
+    while (!atomic_load(reader->stop) || reader->walks == 0) {
+        struct lathe_store_scan scan = {.large = true};
+        struct lathe_store_iter *iter = NULL;
+        uint64_t count = 0;
+
+        scan.snapshot = lathe_store_snapshot_acquire(reader->f->store);
+        if (lathe_store_iter_create(reader->f->store, LATHE_FAMILY_ORIGINALS, &scan, &iter, NULL) !=
+            LATHE_OK)
+            return NULL;
+        for (lathe_store_iter_seek_first(iter); lathe_store_iter_valid(iter);
+             lathe_store_iter_next(iter))
+            count += lathe_store_iter_value(iter).size == VALUE_BYTES;
+        reader->wrong += lathe_store_iter_status(iter, NULL) != LATHE_OK || count != ROWS;
+        lathe_store_iter_destroy(iter);
+        lathe_store_snapshot_release(reader->f->store, scan.snapshot);
+        reader->walks++;
+    }
+    return NULL;
+}
+
+struct reclaimer {
+    struct fixture *f;
+    atomic_bool *stop;
+    uint64_t failed;
+};
+
+static void *reclaim_on(void *context)
+{
+    struct reclaimer *reclaimer = context;
+    struct lathe_store_figures figures;
+    bool more;
+
+    while (!atomic_load(reclaimer->stop)) {
+        reclaimer->failed += lathe_store_reclaim(reclaimer->f->store, &more, NULL) != LATHE_OK;
+        lathe_store_figures(reclaimer->f->store, &figures);
+    }
+    return NULL;
+}
+
+static void reading_and_writing_go_on_while_reclaiming(void **state)
+{
+    struct fixture *f = *state;
+    atomic_bool stop = false;
+    struct reader reader = {f, &stop, 0, 0};
+    struct reclaimer reclaimers[2] = {{f, &stop, 0}, {f, &stop, 0}};
+    pthread_t threads[3];
+    struct points *points;
+    struct test_rng rng;
+
+    test_rng_seed(&rng, "threads");
+    points = points_create(f, &rng);
+    assert_int_equal(pthread_create(&threads[0], NULL, read_on, &reader), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, reclaim_on, &reclaimers[0]), 0);
+    assert_int_equal(pthread_create(&threads[2], NULL, reclaim_on, &reclaimers[1]), 0);
+    for (int round = 0; round < 6; round++)
+        write_points(points, &rng, 40);
+    atomic_store(&stop, true);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_true(reader.walks > 0);
+    assert_int_equal(reader.wrong, 0);
+    assert_int_equal(reclaimers[0].failed + reclaimers[1].failed, 0);
+    check_points(points, NULL);
+    lathe_free(points);
+}
+
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -351,6 +433,7 @@ int main(void)
         STORE_TEST(a_dropped_collection_gives_its_disk_back),
         STORE_TEST(trimming_the_log_deletes_its_first_files),
         STORE_TEST(figures_follow_the_data_from_memory_to_disk),
+        STORE_TEST(reading_and_writing_go_on_while_reclaiming),
     };
 
     return cmocka_run_group_tests_name("store/space", tests, NULL, NULL);
