@@ -283,7 +283,8 @@ static enum lathe_status open_made(struct lathe_data_dir *dir, uint32_t shards,
     enum lathe_status rc = format_check(dir, err);
 
     if (rc == LATHE_OK && !exists(dir->path, "cluster"))
-        rc = refuse(err, dir->path, "has lost its cluster file", "put it back, or restore a backup");
+        rc = refuse(err, dir->path, "has lost its cluster file",
+                    "put it back, or restore a backup");
     if (rc == LATHE_OK)
         rc = text_read(dir->path, "cluster", text, err);
     if (rc != LATHE_OK)

@@ -39,7 +39,7 @@ EDGES["coordinator/coordinator"] = ["common", "coordinator"]
 
 DOORS = {
     r"rocksdb/": ["common/store/store"],
-    r"zmq\.h": ["common/net/link"],
+    r"zmq\.h": ["common/net/link", "tests/"],
     r"sodium\.h|isa-l/": ["common/base/hash"],
     r"grpc/": ["coordinator/grpc/", "client/grpc_client", "tests/", "bench/"],
     r"immintrin\.h|x86intrin\.h|arm_neon\.h|cpuid\.h": ["shard/kernel/"],
@@ -92,7 +92,7 @@ def check_doors(source, text):
 
 
 def check_sizes(source, lines):
-    if len(lines) > FILE_LINES:
+    if len(lines) > (FILE_LINES if source.startswith(PRODUCT) else 2 * FILE_LINES):
         yield f"{source}: {len(lines)} lines, the limit is {FILE_LINES}"
     start = None
     for number, line in enumerate(lines, 1):

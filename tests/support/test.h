@@ -1,4 +1,5 @@
-/* test.h - what every test includes first: cmocka with its prerequisites, and the helpers of this folder. */
+/* test.h - what every test includes first: cmocka with its prerequisites, and the helpers of this
+ * folder. */
 #ifndef LATHE_TESTS_SUPPORT_TEST_H
 #define LATHE_TESTS_SUPPORT_TEST_H
 #include <setjmp.h>
@@ -16,12 +17,13 @@ struct test_rng {
 void test_rng_seed(struct test_rng *rng, const char *name);
 void test_rng_seed_with(struct test_rng *rng, uint64_t seed);
 uint64_t test_rng_u64(struct test_rng *rng);
-uint64_t test_rng_below(struct test_rng *rng, uint64_t bound);   /* 0..bound-1 */
-double test_rng_unit(struct test_rng *rng);                      /* [0, 1) */
-double test_rng_gauss(struct test_rng *rng);                     /* mean 0, variance 1 */
+uint64_t test_rng_below(struct test_rng *rng, uint64_t bound); /* 0..bound-1 */
+double test_rng_unit(struct test_rng *rng);                    /* [0, 1) */
+double test_rng_gauss(struct test_rng *rng);                   /* mean 0, variance 1 */
 void test_rng_gauss_floats(struct test_rng *rng, float *out, size_t count);
 
-/* A fresh empty directory under $TMPDIR or /tmp; freed and removed with everything in it by _remove. */
+/* A fresh empty directory under $TMPDIR or /tmp; freed and removed with everything in it by
+ * _remove. */
 char *test_dir_create(void);
 void test_dir_remove(char *path);
 #endif
