@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common/base/log.h"
+#include "common/store/keys.h"
 #include "shard/data/load.h"
 #include "shard/front.h"
 
@@ -17,10 +18,16 @@ struct lathe_shard {
     struct lathe_front *front;
     pthread_t upkeep;
     bool upkeep_runs;
-    struct lathe_queue *stop; /* closed to end upkeep */
+    struct lathe_queue *stop;    /* closed to end upkeep */
+    struct lathe_queue *dropped; /* ids of collections whose space upkeep gives back */
 };
 
-enum { UPKEEP_US = 1000 * 1000, QUIET_US = 3 * 1000 * 1000 };
+enum {
+    UPKEEP_US = 1000 * 1000,
+    QUIET_US = 3 * 1000 * 1000,
+    BUSY_RECLAIM_US = 60 * 1000 * 1000,
+    DROPPED_QUEUE = 4096
+};
 
 /* Keeps the budget's share of this shard's memtables up to date. Returns what is charged now. */
 static int64_t memtables_charge(struct lathe_shard *shard, int64_t charged)
@@ -34,42 +41,79 @@ static int64_t memtables_charge(struct lathe_shard *shard, int64_t charged)
     return now;
 }
 
-/* Gives dead disk space back when nobody has written for some seconds. */
-static void reclaim_when_quiet(struct lathe_shard *shard, uint64_t *reclaimed_commits)
+/* What upkeep remembers between its rounds. */
+struct upkeep {
+    int64_t memtables_charged;
+    uint64_t reclaimed_commits; /* commits whose dead space was given back */
+    uint64_t reclaimed_us;
+};
+
+static bool interrupted(struct lathe_shard *shard, uint64_t commits)
 {
+    return lathe_writer_commits(shard->writer) != commits || lathe_queue_closed(shard->stop);
+}
+
+/* Gives dead disk space back: all of it when nobody has written for some seconds, and a step now
+ * and then while writing never stops. */
+static void reclaim(struct lathe_shard *shard, struct upkeep *upkeep)
+{
+    uint64_t now_us = lathe_now_us(shard->config.clock);
     uint64_t commits = lathe_writer_commits(shard->writer);
-    uint64_t quiet_us = lathe_now_us(shard->config.clock) -
-                        lathe_writer_last_commit_us(shard->writer);
+    bool quiet = now_us - lathe_writer_last_commit_us(shard->writer) >= QUIET_US;
     struct lathe_error err;
     bool more = true;
 
-    if (commits == *reclaimed_commits || quiet_us < QUIET_US)
+    if (commits == upkeep->reclaimed_commits ||
+        (!quiet && now_us - upkeep->reclaimed_us < BUSY_RECLAIM_US))
         return;
-    while (more && lathe_writer_commits(shard->writer) == commits &&
-           !lathe_queue_closed(shard->stop)) {
+    do {
         if (lathe_store_reclaim(shard->store, &more, &err) != LATHE_OK) {
             lathe_log(LATHE_LOG_WARN, "reclaim-failed", "shard=%u text=\"%s\"", shard->config.shard,
                       err.message);
             break;
         }
-    }
+    } while (more && quiet && !interrupted(shard, commits));
+    upkeep->reclaimed_us = lathe_now_us(shard->config.clock);
     if (!more)
-        *reclaimed_commits = commits;
+        upkeep->reclaimed_commits = commits;
+}
+
+/* Gives back the space of collections that were dropped: their keys are deleted as ranges, which
+ * only a compaction of just these ranges turns into free space soon. */
+static void purge_dropped(struct lathe_shard *shard)
+{
+    static const enum lathe_family families[] = {LATHE_FAMILY_POINTS, LATHE_FAMILY_ORDER,
+                                                 LATHE_FAMILY_ORIGINALS, LATHE_FAMILY_PAYLOAD};
+    struct lathe_error err = {0};
+    void *item;
+
+    while (!lathe_queue_closed(shard->stop) && lathe_queue_pop(shard->dropped, &item, 1, 0) == 1) {
+        struct lathe_key_range range = lathe_key_range_collection((uint32_t)(uintptr_t)item);
+        enum lathe_status rc = lathe_store_flush(shard->store, &err);
+
+        for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && rc == LATHE_OK; i++)
+            rc = lathe_store_compact(shard->store, families[i], lathe_key_view(&range.lower),
+                                     lathe_key_view(&range.upper), &err);
+        if (rc != LATHE_OK)
+            lathe_log(LATHE_LOG_WARN, "purge-failed", "shard=%u collection=%u text=\"%s\"",
+                      shard->config.shard, (uint32_t)(uintptr_t)item, err.message);
+    }
 }
 
 static void *upkeep_run(void *context)
 {
     struct lathe_shard *shard = context;
-    uint64_t reclaimed_commits = lathe_writer_commits(shard->writer);
-    int64_t charged = 0;
+    struct upkeep upkeep = {.reclaimed_commits = lathe_writer_commits(shard->writer),
+                            .reclaimed_us = lathe_now_us(shard->config.clock)};
     void *item;
 
     while (!lathe_queue_closed(shard->stop)) {
         (void)lathe_queue_pop(shard->stop, &item, 1, UPKEEP_US);
-        charged = memtables_charge(shard, charged);
-        reclaim_when_quiet(shard, &reclaimed_commits);
+        upkeep.memtables_charged = memtables_charge(shard, upkeep.memtables_charged);
+        purge_dropped(shard);
+        reclaim(shard, &upkeep);
     }
-    lathe_budget_charge(shard->config.budget, LATHE_MEM_MEMTABLES, -charged);
+    lathe_budget_charge(shard->config.budget, LATHE_MEM_MEMTABLES, -upkeep.memtables_charged);
     return NULL;
 }
 
@@ -83,7 +127,8 @@ static enum lathe_status writer_start(struct lathe_shard *shard, struct lathe_er
                                          .directory = config->directory,
                                          .shard = config->shard,
                                          .max_payload_bytes = config->max_payload_bytes,
-                                         .queue_capacity = config->in_flight};
+                                         .queue_capacity = config->in_flight,
+                                         .dropped = shard->dropped};
     struct lathe_tables tables = {0};
     struct lathe_clients *clients = NULL;
     struct lathe_log_state_record log;
@@ -133,8 +178,10 @@ enum lathe_status lathe_shard_start(const struct lathe_shard_config *config,
     shard->config = *config;
     lathe_publication_init(&shard->publication);
     shard->stop = lathe_queue_create(1, false);
-    rc = shard->stop != NULL ? lathe_store_open(config->directory, &store, &shard->store, err)
-                             : lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a shard");
+    shard->dropped = lathe_queue_create(DROPPED_QUEUE, false);
+    rc = shard->stop != NULL && shard->dropped != NULL
+             ? lathe_store_open(config->directory, &store, &shard->store, err)
+             : lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a shard");
     if (rc == LATHE_OK)
         rc = writer_start(shard, err);
     if (rc == LATHE_OK)
@@ -152,6 +199,16 @@ enum lathe_status lathe_shard_start(const struct lathe_shard_config *config,
     return LATHE_OK;
 }
 
+/* What is still in it is left to ordinary compaction. */
+static void dropped_destroy(struct lathe_queue *dropped)
+{
+    void *item;
+
+    while (dropped != NULL && lathe_queue_pop(dropped, &item, 1, 0) == 1)
+        continue;
+    lathe_queue_destroy(dropped);
+}
+
 void lathe_shard_stop(struct lathe_shard **shard_p)
 {
     struct lathe_shard *shard = *shard_p;
@@ -167,6 +224,7 @@ void lathe_shard_stop(struct lathe_shard **shard_p)
     lathe_publication_fini(&shard->publication);
     lathe_store_close(shard->store);
     lathe_queue_destroy(shard->stop);
+    dropped_destroy(shard->dropped);
     lathe_free(shard);
     *shard_p = NULL;
 }

@@ -71,11 +71,15 @@ size_t lathe_element_bytes(enum lathe_element element, uint32_t dims)
 static enum lathe_status refuse_norm(const float *x, uint32_t dims, double squared_norm,
                                      struct lathe_error *err)
 {
-    for (uint32_t i = 0; i < dims; i++)
-        if (!isfinite(x[i]))
+    for (uint32_t i = 0; i < dims; i++) {
+        float element;
+
+        memcpy(&element, x + i, sizeof(element)); /* it may lie at any address */
+        if (!isfinite(element))
             return lathe_fail(err, LATHE_INVALID_ARGUMENT,
                               "element %u of the vector is %g; every element must be finite", i,
-                              (double)x[i]);
+                              (double)element);
+    }
     return lathe_fail(err, LATHE_INVALID_ARGUMENT,
                       "the squared norm of the vector is %g; the limit is 2^100 = %g", squared_norm,
                       LATHE_MAX_SQUARED_NORM);

@@ -2,11 +2,8 @@
  *
  * One entry a committed request, under the key be64(sequence). It holds resolved effects (ids,
  * resulting payloads, rows), so replaying entries needs no conditions and no clock; vectors are
- * named by row and lie in family originals. Layout, little-endian: 0 u8 format (1)     1 u8 kind 2
- * u16 zero           4 u32 collection 8 u64 sequence     16 u64 epoch        24 u64 time in ms 32
- * 16 bytes hash of the entry before 48 16 bytes client  64 u64 request      72 u32 body bytes    76
- * u32 crc32c, taken with this field zero 80 body The hash of an entry is the 16-byte BLAKE2b of all
- * its bytes; the first entry's predecessor is zeros. */
+ * named by row and lie in family originals. docs/storage.md draws the bytes. The hash of an entry
+ * is the 16-byte BLAKE2b of all its bytes; the first entry's predecessor is zeros. */
 #ifndef LATHE_SHARD_LOG_H
 #define LATHE_SHARD_LOG_H
 #include "common/base/hash.h"

@@ -14,6 +14,7 @@ enum { GROUP_BYTES = 8 * 1024 * 1024 };
 struct replay {
     struct lathe_store *from;
     const struct lathe_store_snapshot *snapshot; /* of `from`: log and vectors that fit together */
+    struct lathe_store_iter *entries;            /* its log; keeps trimmed files readable */
     struct lathe_log_state_record end;           /* of `from` */
     struct lathe_store *into;
     struct lathe_log_state_record log; /* of `into`, with the group in the making */
@@ -290,19 +291,11 @@ static enum lathe_status name_entry(uint64_t seq, struct lathe_error *err)
 
 static enum lathe_status entries_apply(struct replay *replay, struct lathe_error *err)
 {
-    struct lathe_key_range range = lathe_key_range_log(replay->log.applied_seq + 1,
-                                                       replay->end.applied_seq + 1);
-    struct lathe_store_scan scan = {.snapshot = replay->snapshot,
-                                    .lower = lathe_key_view(&range.lower),
-                                    .upper = lathe_key_view(&range.upper),
-                                    .large = true};
-    struct lathe_store_iter *iter = NULL;
-    enum lathe_status rc = lathe_store_iter_create(replay->from, LATHE_FAMILY_LOG, &scan, &iter,
-                                                   err);
+    struct lathe_key first = lathe_key_log(replay->log.applied_seq + 1);
+    struct lathe_store_iter *iter = replay->entries;
+    enum lathe_status rc = LATHE_OK;
 
-    if (rc != LATHE_OK)
-        return rc;
-    lathe_store_iter_seek_first(iter);
+    lathe_store_iter_seek(iter, lathe_key_view(&first));
     while (rc == LATHE_OK && replay->log.applied_seq < replay->end.applied_seq) {
         uint64_t expected = replay->log.applied_seq + 1, seq = 0;
 
@@ -322,18 +315,24 @@ static enum lathe_status entries_apply(struct replay *replay, struct lathe_error
         else
             lathe_store_iter_next(iter);
     }
-    lathe_store_iter_destroy(iter);
     return rc;
 }
 
 /* ---- Beginning and end ---- */
 
-static enum lathe_status end_read(struct replay *replay, struct lathe_error *err)
+/* What is read of `from`, as it is now. */
+static enum lathe_status source_open(struct replay *replay, struct lathe_error *err)
 {
+    struct lathe_store_scan scan = {.snapshot = replay->snapshot, .large = true};
     struct lathe_key key = lathe_log_state_key();
     struct lathe_store_value value;
-    enum lathe_status rc = lathe_store_get(replay->from, replay->snapshot, LATHE_FAMILY_META,
-                                           lathe_key_view(&key), &value, err);
+    enum lathe_status rc = lathe_store_iter_create(replay->from, LATHE_FAMILY_LOG, &scan,
+                                                   &replay->entries, err);
+
+    if (rc != LATHE_OK)
+        return rc;
+    rc = lathe_store_get(replay->from, replay->snapshot, LATHE_FAMILY_META, lathe_key_view(&key),
+                         &value, err);
 
     if (rc != LATHE_OK)
         return rc;
@@ -345,12 +344,12 @@ static enum lathe_status end_read(struct replay *replay, struct lathe_error *err
 
 static enum lathe_status begin(struct replay *replay, struct lathe_error *err)
 {
-    enum lathe_status rc = lathe_load(replay->into, NULL, &replay->tables, &replay->log, err);
+    enum lathe_status rc = source_open(replay, err);
 
     if (rc == LATHE_OK)
-        rc = lathe_clients_open(replay->into, &replay->clients, err);
+        rc = lathe_load(replay->into, NULL, &replay->tables, &replay->log, err);
     if (rc == LATHE_OK)
-        rc = end_read(replay, err);
+        rc = lathe_clients_open(replay->into, &replay->clients, err);
     if (rc != LATHE_OK)
         return rc;
     for (size_t i = 0; i < replay->tables.count; i++)
@@ -433,6 +432,7 @@ enum lathe_status lathe_replay(struct lathe_store *from, struct lathe_store *int
     if (replay.group != NULL)
         lathe_group_clear(replay.group, &replay.tables);
     held_release(&replay);
+    lathe_store_iter_destroy(replay.entries);
     lathe_store_snapshot_release(from, replay.snapshot);
     lathe_group_destroy(replay.group);
     lathe_clients_close(replay.clients);

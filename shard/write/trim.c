@@ -68,6 +68,12 @@ void lathe_trim_step(struct lathe_trim *trim, struct lathe_store *store, uint64_
     batch = lathe_store_batch_create(store);
     if (batch == NULL)
         return;
+    /* Whole files first: nobody reads entries this old, and their space is back at once. */
+    if (lathe_store_delete_files(store, LATHE_FAMILY_LOG, lathe_key_view(&range.lower),
+                                 lathe_key_view(&range.upper), &err) != LATHE_OK) {
+        lathe_store_batch_destroy(batch);
+        goto failed;
+    }
     lathe_store_batch_delete_range(batch, LATHE_FAMILY_LOG, lathe_key_view(&range.lower),
                                    lathe_key_view(&range.upper));
     after.first_seq = end;
@@ -75,7 +81,7 @@ void lathe_trim_step(struct lathe_trim *trim, struct lathe_store *store, uint64_
     lathe_log_state_record_encode(&after, &state);
     lathe_store_batch_put(batch, LATHE_FAMILY_META, lathe_key_view(&key), lathe_buf_view(&state));
     rc = state.failed ? lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory")
-                      : lathe_store_commit(store, batch, false, &err);
+                      : lathe_store_commit(store, batch, true, &err);
     lathe_store_batch_destroy(batch);
     lathe_buf_fini(&state);
     if (rc == LATHE_OK) {

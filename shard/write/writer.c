@@ -543,8 +543,13 @@ static void sync_install(struct lathe_writer *writer, const Lathe__Shard__Sync *
     for (size_t i = writer->tables.count; i > 0; i--) {
         struct lathe_table *table = writer->tables.list[i - 1];
 
-        if (table->collection->id < sync->next_id && !wanted(sync, table->collection->id))
-            lathe_tables_remove(&writer->tables, table);
+        if (table->collection->id >= sync->next_id || wanted(sync, table->collection->id))
+            continue;
+        /* A full queue only means that the space comes back later, with ordinary compaction. */
+        if (writer->config.dropped != NULL)
+            (void)lathe_queue_push(writer->config.dropped,
+                                   (void *)(uintptr_t)table->collection->id);
+        lathe_tables_remove(&writer->tables, table);
     }
     for (size_t i = 0; i < made->count; i++)
         if (!lathe_tables_insert(&writer->tables, made->list[i])) {

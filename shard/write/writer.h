@@ -19,7 +19,8 @@ struct lathe_writer_config {
     const char *directory; /* for statvfs */
     uint32_t shard;        /* for messages */
     uint64_t max_payload_bytes;
-    size_t queue_capacity; /* tasks that may wait */
+    size_t queue_capacity;       /* tasks that may wait */
+    struct lathe_queue *dropped; /* gets each dropped collection's id, as a pointer; may be NULL */
 };
 
 enum {
