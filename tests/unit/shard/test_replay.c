@@ -101,9 +101,9 @@ static void the_whole_log_gives_the_same_export(void **state)
 {
     struct fixture *f = *state;
 
-    steps(f, 60);
+    steps(f, 30);
     passing_collection(f);
-    steps(f, 60);
+    steps(f, 30);
     assert_replays(f, f->copy);
     assert_replays(f, f->copy); /* again: there is nothing left to do */
     steps(f, 20);
@@ -114,11 +114,11 @@ static void a_checkpoint_and_the_rest_give_the_same_export(void **state)
 {
     struct fixture *f = *state;
 
-    steps(f, 40);
+    steps(f, 25);
     passing_collection(f);
     steps(f, 10);
     assert_int_equal(lathe_store_checkpoint(f->parts.store, f->checkpoint, NULL), LATHE_OK);
-    steps(f, 60);
+    steps(f, 30);
     passing_collection(f);
     steps(f, 10);
     assert_replays(f, f->checkpoint);
@@ -131,7 +131,7 @@ static void a_replayed_shard_goes_on(void **state)
     struct fixture *f = *state;
     struct lathe_store *into;
 
-    steps(f, 60);
+    steps(f, 30);
     into = store_open_at(f->copy);
     assert_int_equal(lathe_replay(f->parts.store, into, NULL), LATHE_OK);
     lathe_store_close(into);
