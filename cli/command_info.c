@@ -13,7 +13,7 @@ struct limit {
     uint64_t value;
 };
 
-enum { LIMITS = 17 };
+enum { LIMITS = 20 };
 
 static void limits_of(const Lathe__V1__Limits *l, struct limit limits_out[LIMITS])
 {
@@ -33,6 +33,9 @@ static void limits_of(const Lathe__V1__Limits *l, struct limit limits_out[LIMITS
         {"message_bytes", l->message_bytes},
         {"value_depth", l->value_depth},
         {"filter_depth", l->filter_depth},
+        {"batch_results", l->batch_results},
+        {"ladder", l->ladder},
+        {"message_depth", l->message_depth},
         {"in_flight_calls", l->in_flight_calls},
         {"in_flight_bytes", l->in_flight_bytes},
     };

@@ -23,6 +23,9 @@ static Lathe__V1__Limits limits_of(const struct lathe_api *api)
     limits.message_bytes = LATHE_MAX_MESSAGE_BYTES;
     limits.value_depth = LATHE_MAX_VALUE_DEPTH;
     limits.filter_depth = LATHE_MAX_FILTER_DEPTH;
+    limits.batch_results = LATHE_MAX_BATCH_RESULTS;
+    limits.ladder = LATHE_MAX_LADDER;
+    limits.message_depth = LATHE_MAX_MESSAGE_DEPTH;
     limits.in_flight_calls = api->in_flight_calls;
     limits.in_flight_bytes = api->in_flight_bytes;
     return limits;

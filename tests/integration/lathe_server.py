@@ -127,12 +127,18 @@ class Server:
         return self.wait(15)
 
     def close(self):
-        """Ends the process if it runs, and removes everything."""
+        """Ends the process if it runs, and removes everything. A sanitizer has its say at the end of
+        a process, so then it ends in good order."""
+        code = 0
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+            if SANITIZER and self.alive():
+                code = self.stop(60)
+            else:
+                self.kill()
+        said = self.log_tail() if code != 0 else ""
         shutil.rmtree(self.base, ignore_errors=True)
+        if code != 0:
+            raise AssertionError(f"the server ended with {code}:\n{said}")
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
