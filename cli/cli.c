@@ -27,7 +27,8 @@ int lathe_cli_print(struct lathe_cli *cli, const struct lathe_buf *text)
 
     if (text->failed)
         (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for the output");
-    else if (fwrite(text->data, 1, text->size, cli->out) == text->size && fflush(cli->out) == 0)
+    else if ((text->size == 0 || fwrite(text->data, 1, text->size, cli->out) == text->size) &&
+             fflush(cli->out) == 0)
         return LATHE_EXIT_OK;
     else if (errno == EPIPE)
         return LATHE_EXIT_FAILED; /* the reader has seen enough, as in "lathe search ... | head" */

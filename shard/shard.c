@@ -57,9 +57,11 @@ static bool interrupted(struct lathe_shard *shard, uint64_t commits)
  * and then while writing never stops. */
 static void reclaim(struct lathe_shard *shard, struct upkeep *upkeep)
 {
-    uint64_t now_us = lathe_now_us(shard->config.clock);
     uint64_t commits = lathe_writer_commits(shard->writer);
-    bool quiet = now_us - lathe_writer_last_commit_us(shard->writer) >= QUIET_US;
+    uint64_t last_commit_us = lathe_writer_last_commit_us(shard->writer);
+    uint64_t now_us = lathe_now_us(
+        shard->config.clock); /* read last, so that it is not before it */
+    bool quiet = now_us - last_commit_us >= QUIET_US;
     struct lathe_error err;
     bool more = true;
 

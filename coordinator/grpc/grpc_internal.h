@@ -17,9 +17,11 @@ enum {
     LATHE_GRPC_STREAM_BYTES = 1 << 20, /* the same in bytes */
     LATHE_GRPC_INTERNAL_CALLS = 1024,  /* health and reflection calls in flight */
     /* A stopping server refuses calls itself until none came for the first time, at most for the
-     * second: see leave() in grpc_server.c. */
-    LATHE_GRPC_QUIET_MS = 20,
-    LATHE_GRPC_LEAVE_MS = 250
+     * second after the last answer: see leave() in grpc_server.c. */
+    LATHE_GRPC_QUIET_MS = 100,
+    LATHE_GRPC_LEAVE_MS = 1000,
+    /* How long clients may take to close connections that carry no call. */
+    LATHE_GRPC_LINGER_MS = 300
 };
 
 /* What a completion-queue event belongs to. `ok` is false when the operation failed. */

@@ -259,35 +259,76 @@ static void wait_calls(struct lathe_grpc_server *server)
     (void)pthread_mutex_unlock(&server->lock);
 }
 
+static bool any_call(struct lathe_grpc_server *server)
+{
+    bool any;
+
+    (void)pthread_mutex_lock(&server->lock);
+    any = server->live > 0;
+    (void)pthread_mutex_unlock(&server->lock);
+    return any;
+}
+
 /* Once gRPC's own shutdown has begun it breaks off calls that still arrive, until its word has
  * reached the clients: they see CANCELLED and cannot know whether the call was carried out. So new
- * calls are first refused by us, as UNAVAILABLE, until the clients have gone quiet. */
-static void leave(struct lathe_grpc_server *server)
+ * calls are first refused by us, as UNAVAILABLE, until every call in flight has its answer (its
+ * client may send the next one then) and the clients have gone quiet. */
+static void leave(struct lathe_grpc_server *server, uint64_t drain_ms)
 {
     const struct timespec pause = {0, 2000000};
     uint64_t begin_us = lathe_now_us(&lathe_system_clock);
-    uint64_t now_us = begin_us;
+    uint64_t busy_us = begin_us; /* when the last call was still in flight */
 
-    (void)pthread_mutex_lock(&server->lock); /* streams are listed and drained under it */
-    atomic_store(&server->stopping, true);
-    (void)pthread_mutex_unlock(&server->lock);
-    while (now_us - begin_us < LATHE_GRPC_LEAVE_MS * 1000u &&
-           now_us < atomic_load(&server->last_arrival_us) + LATHE_GRPC_QUIET_MS * 1000u) {
+    for (;;) {
+        uint64_t now_us = lathe_now_us(&lathe_system_clock);
+
+        if (lathe_grpc_server_calls(server) > 0)
+            busy_us = now_us;
+        if (now_us - begin_us >= drain_ms * 1000u ||
+            now_us - busy_us >= LATHE_GRPC_LEAVE_MS * 1000u ||
+            (now_us - busy_us > 0 &&
+             now_us >= atomic_load(&server->last_arrival_us) + LATHE_GRPC_QUIET_MS * 1000u))
+            return;
         (void)nanosleep(&pause, NULL);
-        now_us = lathe_now_us(&lathe_system_clock);
+    }
+}
+
+/* Waits for the end of every call, then a moment for the clients to close their connections: an
+ * idle one may not look at what the server said for seconds. False: drain_ms passed. */
+static bool wait_end(struct lathe_grpc_server *server, uint64_t drain_ms)
+{
+    const uint64_t step_ms = 20;
+    uint64_t idle_ms = 0;
+
+    for (uint64_t waited_ms = 0;; waited_ms += step_ms) {
+        if (wait_shutdown(server, waited_ms < drain_ms ? step_ms : 0))
+            return true;
+        if (waited_ms >= drain_ms)
+            return false;
+        idle_ms = any_call(server) ? 0 : idle_ms + step_ms;
+        if (idle_ms >= LATHE_GRPC_LINGER_MS) {
+            grpc_server_cancel_all_calls(server->server); /* there are none: it cuts connections */
+            return wait_shutdown(server, drain_ms);
+        }
     }
 }
 
 static void end_calls(struct lathe_grpc_server *server, uint64_t drain_ms)
 {
-    if (server->health != NULL)
-        lathe_grpc_health_set(server->health, false);
-    leave(server);
-    grpc_server_shutdown_and_notify(server->server, server->shutdown_queue, server);
+    uint64_t begin_us = lathe_now_us(&lathe_system_clock);
+    uint64_t left_ms;
+
+    (void)pthread_mutex_lock(&server->lock); /* streams are listed and drained under it */
+    atomic_store(&server->stopping, true);
+    (void)pthread_mutex_unlock(&server->lock);
     if (server->health != NULL)
         lathe_grpc_health_stop(server->health);
     lathe_grpc_streams_drain(server);
-    if (!wait_shutdown(server, drain_ms)) {
+    leave(server, drain_ms);
+    grpc_server_shutdown_and_notify(server->server, server->shutdown_queue, server);
+    left_ms = (lathe_now_us(&lathe_system_clock) - begin_us) / 1000u;
+    left_ms = left_ms < drain_ms ? drain_ms - left_ms : 0;
+    if (!wait_end(server, left_ms)) {
         lathe_log(LATHE_LOG_WARN, "grpc-calls-cancelled", "calls=%" PRIu32 " drain_ms=%" PRIu64,
                   lathe_grpc_server_calls(server), drain_ms);
         grpc_server_cancel_all_calls(server->server);

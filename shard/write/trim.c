@@ -68,12 +68,6 @@ void lathe_trim_step(struct lathe_trim *trim, struct lathe_store *store, uint64_
     batch = lathe_store_batch_create(store);
     if (batch == NULL)
         return;
-    /* Whole files first: nobody reads entries this old, and their space is back at once. */
-    if (lathe_store_delete_files(store, LATHE_FAMILY_LOG, lathe_key_view(&range.lower),
-                                 lathe_key_view(&range.upper), &err) != LATHE_OK) {
-        lathe_store_batch_destroy(batch);
-        goto failed;
-    }
     lathe_store_batch_delete_range(batch, LATHE_FAMILY_LOG, lathe_key_view(&range.lower),
                                    lathe_key_view(&range.upper));
     after.first_seq = end;
@@ -86,8 +80,12 @@ void lathe_trim_step(struct lathe_trim *trim, struct lathe_store *store, uint64_
     lathe_buf_fini(&state);
     if (rc == LATHE_OK) {
         *log = after;
-        return;
+        /* Nobody reads entries this old, so files that hold nothing else go at once. */
+        rc = lathe_store_delete_files(store, LATHE_FAMILY_LOG, lathe_key_view(&range.lower),
+                                      lathe_key_view(&range.upper), &err);
     }
+    if (rc == LATHE_OK)
+        return;
 failed:
     lathe_log(LATHE_LOG_WARN, "log-trim-failed", "status=%s text=\"%s\"",
               lathe_status_name(err.status), err.message);

@@ -13,8 +13,7 @@ struct lathe_trim {
 };
 
 /* Every few seconds: deletes the oldest entries that are past a limit, some thousands at a time,
- * and brings `log` (first_seq, bytes) up to date. Not synced: after a crash the entries are trimmed
- * again. A failure is logged and the log stays longer. */
+ * and brings `log` (first_seq, bytes) up to date. A failure is logged and the log stays longer. */
 void lathe_trim_step(struct lathe_trim *trim, struct lathe_store *store, uint64_t now_us,
                      uint64_t wall_ms, struct lathe_log_state_record *log);
 #endif

@@ -280,7 +280,7 @@ class LifeTest(lathe_case.LatheCase):
         api, vectors = self.filled(server, 20000)
         heavy = self.heavy(api, vectors, 64)
         channels = [self.api(server, schema=api.schema) for _ in range(8)]
-        calls = [channels[i % 8].start("SearchBatch", heavy, timeout=60) for i in range(1500)]
+        calls = [channels[i % 8].start("SearchBatch", heavy, timeout=60 * PATIENCE) for i in range(1500)]
         served, refused = 0, 0
         for i, call in enumerate(calls):
             if i >= 1200:
