@@ -17,7 +17,7 @@
 #include "common/base/mem.h"
 #include "shard/kernel/cpu.h"
 #include "shard/kernel/kernel.h"
-#include "shard/search/propose.h"
+#include "shard/kernel/propose.h"
 
 enum { MAX_LINES = 24, MAX_REPEATS = 101, CALL_ROWS = 1024 };
 enum { BLOCK_QUERIES = 8, BLOCK_FLOATS = 48 * 1024 };

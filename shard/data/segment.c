@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include "common/base/check.h"
-#include "shard/search/propose.h"
+#include "shard/kernel/propose.h"
 
 enum { HUGE_PAGES_FROM_BYTES = 4 * 1024 * 1024, ID_ROOM_BYTES = LATHE_IDKEY_MAX_BYTES };
 

@@ -13,7 +13,7 @@
 #include "common/vec/topk.h"
 #include "shard/data/view.h"
 #include "shard/search/pool.h"
-#include "shard/search/propose.h"
+#include "shard/kernel/propose.h"
 
 enum {
     LATHE_BLOCK_ROWS = 256,              /* rows scored by one kernel call; whole mask words */

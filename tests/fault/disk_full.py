@@ -4,7 +4,7 @@ import os
 import sys
 import unittest
 
-from write_model import World
+from write_model import COLLECTION, World
 import lathe_case
 import grpc
 
@@ -167,6 +167,47 @@ class DiskFullTest(lathe_case.LatheCase):
             with self.subTest(limit=limit):
                 self.ends_by_itself(limit, error="EIO", fail_sync=True)
                 self.goes_on_with_a_good_disk()
+
+    def test_collections_made_and_dropped_on_a_bad_disk(self):
+        """The catalog has a store of its own: what it acknowledged stays, whatever failed."""
+        for error, limit in (("ENOSPC", 20_000), ("ENOSPC", 60_000), ("EIO", 20_000),
+                             ("EIO", 60_000)):
+            with self.subTest(error=error, limit=limit):
+                known, unsure = {COLLECTION, STILL}, set()
+                with self.start_on_bad_disk(limit, error) as api:
+                    for i in range(10_000):
+                        name = f"made-{i}"
+                        unsure.add(name)
+                        try:
+                            data.create_collection(api, name, {"": (2, "METRIC_DOT")})
+                            known.add(name)
+                            if i % 2:
+                                known.discard(name)
+                                api.call("DeleteCollection", name=name)
+                            unsure.discard(name)
+                        except grpc.RpcError as failure:
+                            print(f"{error} {limit}, after {i} collections: "
+                                  f"{failure.code().name}: {failure.details()}")
+                            break
+                    else:
+                        self.fail("the disk never failed")
+                    if self.disk.alive():
+                        self.assert_still(api)
+                if self.disk.process.poll() is None:
+                    self.disk.stop()
+                else:
+                    self.assertEqual(self.disk.wait(1), 70)
+                self.disk.env = {}
+                self.disk.start()
+                with self.world.connect(self.disk) as api:
+                    names = {c.name for c in api.call("ListCollections").collections}
+                    self.assertEqual(known - unsure, names - unsure)
+                    for name in names - {COLLECTION, STILL}:
+                        self.assertEqual(api.call("CountPoints", collection=name).count, 0)
+                        api.call("DeleteCollection", name=name)
+                    self.assert_still(api)
+                self.stop_with_little_to_replay()
+        self.goes_on_with_a_good_disk()
 
     def test_a_start_without_any_room_says_so_and_loses_nothing(self):
         for error, limit in (("ENOSPC", 0), ("ENOSPC", 3000), ("EIO", 0), ("EIO", 3000)):

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "common/vec/score.h"
-#include "shard/search/propose.h"
+#include "shard/kernel/propose.h"
 
 enum { MAX_DIMS = 4096, MAX_ROWS = 16, QUERIES = 5, METRICS = 3 };
 

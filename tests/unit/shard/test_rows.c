@@ -7,7 +7,7 @@
 
 #include "common/base/mem.h"
 #include "shard/data/table.h"
-#include "shard/search/propose.h"
+#include "shard/kernel/propose.h"
 
 enum { DIMS = 5 };
 

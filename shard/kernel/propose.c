@@ -1,6 +1,6 @@
 /* propose.c - the rounding bound of the float kernels. docs/scan.md has the proof; the names here
  * are its names. */
-#include "shard/search/propose.h"
+#include "shard/kernel/propose.h"
 
 #include <math.h>
 
