@@ -44,11 +44,11 @@ class Server:
         return int(re.search(r"RssAnon:\s+(\d+)", status).group(1)) * 1024
 
     def disk(self):
-        """Bytes of the data directory, and of these in log files (the write-ahead log)."""
+        """Bytes of the data directory without the reserves, and of these in the write-ahead log."""
         total = wal = 0
         for path in self.data.rglob("*"):
             try:
-                if path.is_file():
+                if path.is_file() and path.suffix != ".reserve":
                     total += path.stat().st_size
                     wal += path.stat().st_size if path.suffix == ".log" else 0
             except FileNotFoundError:

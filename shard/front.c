@@ -1,7 +1,9 @@
 /* front.c - see front.h. */
 #include "shard/front.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stddef.h>
 #include <uthash.h>
 
@@ -35,7 +37,14 @@ struct lathe_front {
     size_t busy;                 /* tasks that are not held */
     struct lathe_queue *started; /* one item when the thread has opened its socket, or failed */
     struct lathe_error start_error;
+    _Atomic int pause; /* enum pause */
+    sem_t paused;
 };
+
+/* SERVING -> WANTED by lathe_front_pause(), -> PAUSED by the thread when nothing is inside any
+ * more,
+ * -> SERVING by lathe_front_resume(). */
+enum pause { SERVING, WANTED, PAUSED };
 
 bool lathe_front_authorise(const struct lathe_peer *peer, const struct lathe_frame_header *header)
 {
@@ -358,6 +367,16 @@ refuse:
     send_failure(front, peer, &header, &err, false);
 }
 
+/* Refuses a frame that was not looked into yet. */
+static void refuse(struct lathe_front *front, const struct lathe_peer *peer,
+                   struct lathe_frame *frame, const struct lathe_error *err)
+{
+    struct lathe_frame_header header = frame->header;
+
+    lathe_frame_fini(frame);
+    send_failure(front, peer, &header, err, false);
+}
+
 static void frame_handle(struct lathe_front *front, const struct lathe_peer *peer,
                          struct lathe_frame *frame)
 {
@@ -368,11 +387,17 @@ static void frame_handle(struct lathe_front *front, const struct lathe_peer *pee
         return;
     }
     if (!lathe_front_authorise(peer, &frame->header)) {
-        struct lathe_frame_header header = frame->header;
-
         (void)lathe_fail(&err, LATHE_PERMISSION_DENIED, "this peer may not ask this shard");
-        lathe_frame_fini(frame);
-        send_failure(front, peer, &header, &err, false);
+        refuse(front, peer, frame, &err);
+        return;
+    }
+    if (atomic_load_explicit(&front->pause, memory_order_acquire) != SERVING &&
+        frame->header.kind != LATHE_FRAME_CANCEL && frame->header.kind != LATHE_FRAME_RELEASE) {
+        (void)lathe_fail(&err, LATHE_UNAVAILABLE,
+                         "shard %u opens its store anew, because its disk was full",
+                         front->config.shard);
+        err.retry_after_ms = 1000;
+        refuse(front, peer, frame, &err);
         return;
     }
     switch (frame->header.kind) {
@@ -422,6 +447,18 @@ static void done_all(struct lathe_front *front)
             task_done(front, tasks[i]);
 }
 
+/* Lets go of what refers to the store; says so when nothing does any more. */
+static void pause_step(struct lathe_front *front)
+{
+    int wanted = WANTED;
+
+    if (atomic_load_explicit(&front->pause, memory_order_relaxed) != WANTED)
+        return;
+    held_expire(front, UINT64_MAX);
+    if (front->busy == 0 && atomic_compare_exchange_strong(&front->pause, &wanted, PAUSED))
+        (void)sem_post(&front->paused);
+}
+
 static void *run(void *context)
 {
     struct lathe_front *front = context;
@@ -445,6 +482,7 @@ static void *run(void *context)
             receive_all(front);
         done_all(front);
         held_expire(front, stopping ? UINT64_MAX : lathe_now_us(front->config.clock));
+        pause_step(front);
     }
     lathe_socket_close(&front->socket);
     return NULL;
@@ -452,6 +490,7 @@ static void *run(void *context)
 
 static void front_free(struct lathe_front *front)
 {
+    (void)sem_destroy(&front->paused);
     lathe_queue_destroy(front->done);
     lathe_queue_destroy(front->stop);
     lathe_queue_destroy(front->started);
@@ -468,6 +507,7 @@ enum lathe_status lathe_front_start(const struct lathe_front_config *config,
     if (front == NULL)
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for the front");
     front->config = *config;
+    LATHE_REQUIRE(sem_init(&front->paused, 0, 0) == 0);
     front->done = lathe_queue_create(config->in_flight + 1, true);
     front->stop = lathe_queue_create(1, true);
     front->started = lathe_queue_create(1, false);
@@ -497,4 +537,17 @@ void lathe_front_stop(struct lathe_front **front_p)
     (void)pthread_join(front->thread, NULL);
     front_free(front);
     *front_p = NULL;
+}
+
+void lathe_front_pause(struct lathe_front *front)
+{
+    atomic_store_explicit(&front->pause, WANTED, memory_order_relaxed);
+    while (sem_wait(&front->paused) != 0)
+        LATHE_REQUIRE(errno == EINTR);
+}
+
+void lathe_front_resume(struct lathe_front *front, struct lathe_writer *writer)
+{
+    front->config.writer = writer;
+    atomic_store_explicit(&front->pause, SERVING, memory_order_release);
 }

@@ -31,4 +31,11 @@ LATHE_MUST_CHECK enum lathe_status lathe_front_start(const struct lathe_front_co
 /* Refuses what comes from now on, waits for the tasks inside, ends the thread. The writer and the
  * pool still run. */
 void lathe_front_stop(struct lathe_front **front_p);
+
+/* Answers everything with UNAVAILABLE from now on, and returns when nothing inside refers to the
+ * writer, the publication or the store any more: they may be replaced then. Threads: the one that
+ * calls stop(). */
+void lathe_front_pause(struct lathe_front *front);
+/* Serves again, with this writer and what the publication holds now. */
+void lathe_front_resume(struct lathe_front *front, struct lathe_writer *writer);
 #endif

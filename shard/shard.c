@@ -7,6 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/store/keys.h"
+#include "common/store/reserve.h"
 #include "shard/data/load.h"
 #include "shard/front.h"
 
@@ -26,8 +27,64 @@ enum {
     UPKEEP_US = 1000 * 1000,
     QUIET_US = 3 * 1000 * 1000,
     BUSY_RECLAIM_US = 60 * 1000 * 1000,
-    DROPPED_QUEUE = 4096
+    DROPPED_QUEUE = 4096,
+    REOPEN_SLACK_BYTES = 16 * 1024 * 1024,    /* beside what the write-ahead log turns into */
+    RESERVE_LEAVES_BYTES = 1024 * 1024 * 1024 /* no reserve on a disk that is nearly full anyway */
 };
+
+static enum lathe_status writer_start(struct lathe_shard *shard, struct lathe_error *err)
+{
+    const struct lathe_shard_config *config = &shard->config;
+    struct lathe_writer_config writer = {.clock = config->clock,
+                                         .store = shard->store,
+                                         .budget = config->budget,
+                                         .publication = &shard->publication,
+                                         .directory = config->directory,
+                                         .shard = config->shard,
+                                         .max_payload_bytes = config->max_payload_bytes,
+                                         .queue_capacity = config->in_flight,
+                                         .dropped = shard->dropped};
+    struct lathe_tables tables = {0};
+    struct lathe_clients *clients = NULL;
+    struct lathe_log_state_record log;
+    enum lathe_status rc = lathe_load(shard->store, config->budget, &tables, &log, err);
+
+    if (rc == LATHE_OK)
+        rc = lathe_clients_open(shard->store, &clients, err);
+    if (rc == LATHE_OK)
+        rc = lathe_writer_start(&writer, &tables, &clients, &log, &shard->writer, err);
+    lathe_tables_fini(&tables);
+    lathe_clients_close(clients);
+    return rc;
+}
+
+/* After the front: nothing else refers to the store then. */
+static void store_stop(struct lathe_shard *shard)
+{
+    lathe_writer_stop(&shard->writer);
+    lathe_publication_fini(&shard->publication);
+    lathe_publication_init(&shard->publication);
+    lathe_store_close(shard->store);
+    shard->store = NULL;
+}
+
+/* The store, what it holds, and the writer. On failure whatever was opened is closed again. */
+static enum lathe_status store_start(struct lathe_shard *shard, struct lathe_error *err)
+{
+    struct lathe_store_config store = {.mode = LATHE_STORE_OPEN_OR_CREATE,
+                                       .families = LATHE_FAMILIES_ALL,
+                                       .cache = shard->config.cache,
+                                       .write_buffer_bytes = shard->config.write_buffer_bytes};
+    enum lathe_status rc = lathe_store_open(shard->config.directory, &store, &shard->store, err);
+
+    if (rc == LATHE_OK)
+        rc = writer_start(shard, err);
+    if (rc != LATHE_OK)
+        store_stop(shard);
+    return rc;
+}
+
+/* ---- Upkeep ---- */
 
 /* Keeps the budget's share of this shard's memtables up to date. Returns what is charged now. */
 static int64_t memtables_charge(struct lathe_shard *shard, int64_t charged)
@@ -46,7 +103,23 @@ struct upkeep {
     int64_t memtables_charged;
     uint64_t reclaimed_commits; /* commits whose dead space was given back */
     uint64_t reclaimed_us;
+    bool reserve_failed; /* and it was said */
 };
+
+/* Opening a store turns its write-ahead log into files before the log can go, and the log has at
+ * most about as many bytes as the write buffers. */
+static void reserve_make(struct lathe_shard *shard, struct upkeep *upkeep)
+{
+    struct lathe_error err;
+    bool made = lathe_reserve_make(shard->config.directory,
+                                   shard->config.write_buffer_bytes + REOPEN_SLACK_BYTES,
+                                   RESERVE_LEAVES_BYTES, &err) == LATHE_OK;
+
+    if (!made && !upkeep->reserve_failed)
+        lathe_log(LATHE_LOG_WARN, "no-reserve", "shard=%u text=\"%s\"", shard->config.shard,
+                  err.message);
+    upkeep->reserve_failed = !made;
+}
 
 static bool interrupted(struct lathe_shard *shard, uint64_t commits)
 {
@@ -102,6 +175,47 @@ static void purge_dropped(struct lathe_shard *shard)
     }
 }
 
+/* ---- After a full disk ---- */
+
+/* Whether there is room for what opening the store writes; the reserve is given back first. */
+static bool room_to_reopen(struct lathe_shard *shard)
+{
+    struct lathe_store_figures figures;
+
+    if (lathe_reserve_free(shard->config.directory))
+        lathe_log(LATHE_LOG_INFO, "reserve-freed", "shard=%u", shard->config.shard);
+    if (shard->store == NULL)
+        return true; /* it was closed already: there is nothing to lose by trying */
+    lathe_store_figures(shard->store, &figures);
+    return figures.disk_free_bytes >= figures.wal_bytes + REOPEN_SLACK_BYTES;
+}
+
+/* Whether the failed batch is stored is only known to a store that was opened anew: RocksDB takes
+ * no more writes, and what is in memory may not be what is on disk. Readers wait for it; without
+ * room they go on with the old store, and the next round looks again. */
+static void reopen(struct lathe_shard *shard, struct upkeep *upkeep)
+{
+    struct lathe_error err;
+
+    if (!room_to_reopen(shard))
+        return;
+    if (shard->store != NULL) {
+        lathe_log(LATHE_LOG_INFO, "reopening", "shard=%u", shard->config.shard);
+        lathe_front_pause(shard->front);
+        lathe_budget_charge(shard->config.budget, LATHE_MEM_MEMTABLES, -upkeep->memtables_charged);
+        upkeep->memtables_charged = 0;
+        store_stop(shard);
+    }
+    if (store_start(shard, &err) != LATHE_OK) {
+        lathe_log(LATHE_LOG_ERROR, "reopen-failed", "shard=%u text=\"%s\"", shard->config.shard,
+                  err.message);
+        return;
+    }
+    upkeep->reclaimed_commits = 0;
+    lathe_front_resume(shard->front, shard->writer);
+    lathe_log(LATHE_LOG_INFO, "reopened", "shard=%u", shard->config.shard);
+}
+
 static void *upkeep_run(void *context)
 {
     struct lathe_shard *shard = context;
@@ -109,40 +223,20 @@ static void *upkeep_run(void *context)
                             .reclaimed_us = lathe_now_us(shard->config.clock)};
     void *item;
 
+    reserve_make(shard, &upkeep);
     while (!lathe_queue_closed(shard->stop)) {
         (void)lathe_queue_pop(shard->stop, &item, 1, UPKEEP_US);
+        if (shard->store == NULL || lathe_writer_disk_was_full(shard->writer)) {
+            reopen(shard, &upkeep);
+            continue;
+        }
+        reserve_make(shard, &upkeep);
         upkeep.memtables_charged = memtables_charge(shard, upkeep.memtables_charged);
         purge_dropped(shard);
         reclaim(shard, &upkeep);
     }
     lathe_budget_charge(shard->config.budget, LATHE_MEM_MEMTABLES, -upkeep.memtables_charged);
     return NULL;
-}
-
-static enum lathe_status writer_start(struct lathe_shard *shard, struct lathe_error *err)
-{
-    const struct lathe_shard_config *config = &shard->config;
-    struct lathe_writer_config writer = {.clock = config->clock,
-                                         .store = shard->store,
-                                         .budget = config->budget,
-                                         .publication = &shard->publication,
-                                         .directory = config->directory,
-                                         .shard = config->shard,
-                                         .max_payload_bytes = config->max_payload_bytes,
-                                         .queue_capacity = config->in_flight,
-                                         .dropped = shard->dropped};
-    struct lathe_tables tables = {0};
-    struct lathe_clients *clients = NULL;
-    struct lathe_log_state_record log;
-    enum lathe_status rc = lathe_load(shard->store, config->budget, &tables, &log, err);
-
-    if (rc == LATHE_OK)
-        rc = lathe_clients_open(shard->store, &clients, err);
-    if (rc == LATHE_OK)
-        rc = lathe_writer_start(&writer, &tables, &clients, &log, &shard->writer, err);
-    lathe_tables_fini(&tables);
-    lathe_clients_close(clients);
-    return rc;
 }
 
 static enum lathe_status front_start(struct lathe_shard *shard, struct lathe_error *err)
@@ -166,10 +260,6 @@ static enum lathe_status front_start(struct lathe_shard *shard, struct lathe_err
 enum lathe_status lathe_shard_start(const struct lathe_shard_config *config,
                                     struct lathe_shard **shard_out, struct lathe_error *err)
 {
-    struct lathe_store_config store = {.mode = LATHE_STORE_OPEN_OR_CREATE,
-                                       .families = LATHE_FAMILIES_ALL,
-                                       .cache = config->cache,
-                                       .write_buffer_bytes = config->write_buffer_bytes};
     struct lathe_shard *shard = lathe_zalloc(sizeof(*shard));
     uint64_t started_us = lathe_now_us(config->clock);
     enum lathe_status rc;
@@ -182,10 +272,8 @@ enum lathe_status lathe_shard_start(const struct lathe_shard_config *config,
     shard->stop = lathe_queue_create(1, false);
     shard->dropped = lathe_queue_create(DROPPED_QUEUE, false);
     rc = shard->stop != NULL && shard->dropped != NULL
-             ? lathe_store_open(config->directory, &store, &shard->store, err)
+             ? store_start(shard, err)
              : lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a shard");
-    if (rc == LATHE_OK)
-        rc = writer_start(shard, err);
     if (rc == LATHE_OK)
         rc = front_start(shard, err);
     if (rc == LATHE_OK && pthread_create(&shard->upkeep, NULL, upkeep_run, shard) != 0)
@@ -222,9 +310,8 @@ void lathe_shard_stop(struct lathe_shard **shard_p)
     if (shard->upkeep_runs)
         (void)pthread_join(shard->upkeep, NULL);
     lathe_front_stop(&shard->front);
-    lathe_writer_stop(&shard->writer);
+    store_stop(shard);
     lathe_publication_fini(&shard->publication);
-    lathe_store_close(shard->store);
     lathe_queue_destroy(shard->stop);
     dropped_destroy(shard->dropped);
     lathe_free(shard);

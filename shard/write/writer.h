@@ -44,4 +44,7 @@ LATHE_MUST_CHECK bool lathe_writer_submit(struct lathe_writer *writer, struct la
  * Threads: any. */
 uint64_t lathe_writer_commits(const struct lathe_writer *writer);
 uint64_t lathe_writer_last_commit_us(const struct lathe_writer *writer);
+/* Whether a commit found the disk full. No write is taken any more; reads go on, and the shard's
+ * upkeep is to open the store anew. Threads: any. */
+bool lathe_writer_disk_was_full(const struct lathe_writer *writer);
 #endif

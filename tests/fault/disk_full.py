@@ -1,5 +1,6 @@
 """The disk under the server fills up or breaks after N bytes, for several N: no acknowledged write
 is lost, nothing wrong is answered, what is said is clear, and with a good disk all goes on."""
+import glob
 import os
 import signal
 import subprocess
@@ -138,33 +139,73 @@ class DiskFullTest(lathe_case.LatheCase):
         self.assertEqual(self.disk.stop(), 0)
         self.goes_on_with_a_good_disk()
 
-    def test_a_disk_that_is_really_full_makes_shards_read_only(self):
+    def reserves_remove(self):
+        """As if the disk had been too small for them all the time."""
+        for path in glob.glob(os.path.join(self.disk.data, "*", "*.reserve")):
+            os.unlink(path)
+
+    def delete_goes_through(self, api):
+        """Whether every shard takes deletes, or the process has ended as a broken disk may end
+        it."""
+        operations = [data.delete(api, 20_000_000 + i) for i in range(50)]
+        try:
+            return api.call("WritePoints", collection=STILL, operations=operations).status == 0
+        except grpc.RpcError:
+            return not self.disk.alive()
+
+    def full_disk(self, limit, after):
+        """Deletes until the disk is full, `after`(api, what was said, whether reads are as before),
+        and a restart on a good disk: what was acknowledged is there."""
+        with self.start_on_bad_disk(limit) as api:
+            acknowledged, said = self.delete_until_refused(api)
+
+            def reads():
+                self.world.verify(api)
+                gone = {point.id.number for point in data.list_all(api, STILL)}
+                self.assertTrue(gone.isdisjoint(acknowledged))
+
+            if not self.ended(said):
+                self.assertIn("read-only", said)
+                self.assertIn("space", said.lower())
+                after(api, reads)
+        if os.path.exists(self.off):
+            os.unlink(self.off)
+        self.end(0, ASSERTED)
+        self.disk.env = {}
+        self.disk.start()
+        with self.world.connect(self.disk) as api:
+            left = {point.id.number for point in data.list_all(api, STILL)}
+            self.assertTrue(left.isdisjoint(acknowledged))
+            self.world.verify(api)
+            data.write_all(api, STILL, [data.upsert(api, i, vector, {"i": i})
+                                        for i, vector in enumerate(self.vectors)])
+            self.assert_still(api)
+        self.stop_with_little_to_replay()
+
+    def opened_anew(self, api, reads):
+        wait_until(lambda: self.delete_goes_through(api), 30, "deletes after the store was reopened")
+        if self.disk.alive():
+            self.assertIn("reopened", self.disk.log_tail())
+            self.read_on(reads)
+
+    def test_a_disk_that_is_really_full_makes_shards_read_only_until_there_is_room(self):
         """Deletes need room too; with none left a commit fails, and the shard only reads."""
+
+        def after(api, reads):
+            self.read_on(reads)
+            open(self.off, "w", encoding="ascii").close()
+            self.opened_anew(api, reads)
+
         for limit in (150_000, 400_000):
             with self.subTest(limit=limit):
-                with self.start_on_bad_disk(limit) as api:
-                    acknowledged, said = self.delete_until_refused(api)
+                self.reserves_remove()
+                self.full_disk(limit, after)
+        self.goes_on_with_a_good_disk()
 
-                    def reads():
-                        self.assertIn("read-only", said)
-                        self.assertIn("space", said.lower())
-                        self.world.verify(api)
-                        gone = {point.id.number for point in data.list_all(api, STILL)}
-                        self.assertTrue(gone.isdisjoint(acknowledged))
-
-                    if not self.ended(said):
-                        self.read_on(reads)
-                self.end(0, ASSERTED)
-                self.disk.env = {}
-                self.disk.start()
-                with self.world.connect(self.disk) as api:
-                    left = {point.id.number for point in data.list_all(api, STILL)}
-                    self.assertTrue(left.isdisjoint(acknowledged))
-                    self.world.verify(api)
-                    data.write_all(api, STILL, [data.upsert(api, i, vector, {"i": i})
-                                                for i, vector in enumerate(self.vectors)])
-                    self.assert_still(api)
-                self.stop_with_little_to_replay()
+    def test_the_reserve_is_room_enough_to_go_on_by_itself(self):
+        for limit in (150_000, 400_000):
+            with self.subTest(limit=limit):
+                self.full_disk(limit, self.opened_anew)
         self.goes_on_with_a_good_disk()
 
     def delete_until_refused(self, api):
