@@ -350,6 +350,37 @@ static void a_shard_that_does_not_know_a_collection_is_told_again(void **state)
     cluster_close(cluster);
 }
 
+static void a_shard_of_another_schema_gives_no_answer_and_is_told_again(void **state)
+{
+    struct cluster *cluster = filled(SHARDS);
+    Lathe__V1__SearchRequest *request = search_make(cluster, 1000);
+    const Lathe__V1__WritePointsRequest *points = points_make(cluster, POINTS + 1, 60);
+    const Lathe__V1__WritePointsResponse *written;
+    size_t syncs = cluster_seen(cluster, LATHE_FRAME_SYNC);
+    struct lathe_error err;
+
+    (void)state;
+    cluster_shard_fault(cluster, 1, LATHE_FRAME_SEARCH, OTHER_SCHEMA);
+    cluster_shard_fault(cluster, 1, LATHE_FRAME_WRITE, OTHER_SCHEMA);
+    assert_null(cluster_call(cluster, "SearchService/Search", request,
+                             &lathe__v1__search_response__descriptor, 20000, &err));
+    fixture_expect(&err, LATHE_UNAVAILABLE, "", "shard 1 holds schema version 1");
+    assert_true(err.retry_after_ms > 0);
+    cluster_wait_seen(cluster, LATHE_FRAME_SYNC, syncs + SHARDS);
+    written = cluster_ok(cluster, "PointService/WritePoints", points,
+                         &lathe__v1__write_points_response__descriptor);
+    assert_int_equal(written->status, LATHE_UNAVAILABLE);
+    cluster_wait_seen(cluster, LATHE_FRAME_SYNC, syncs + 2 * SHARDS);
+    cluster_fault(cluster, LATHE_FRAME_SEARCH, PASS);
+    cluster_fault(cluster, LATHE_FRAME_WRITE, PASS);
+    assert_int_equal(search_ok(cluster, request)->n_hits, 10);
+    written = cluster_ok(cluster, "PointService/WritePoints", points,
+                         &lathe__v1__write_points_response__descriptor);
+    assert_int_equal(written->status, LATHE_OK);
+    assert_int_equal(count_points(cluster, "films"), POINTS + 60);
+    cluster_close(cluster);
+}
+
 /* ---- Searches ----------------------------------------------------------------------------------
  */
 
@@ -1025,6 +1056,7 @@ int main(void)
         cmocka_unit_test(a_collection_that_a_shard_missed_reaches_it_later),
         cmocka_unit_test(what_a_killed_drop_left_is_done_after_a_restart),
         cmocka_unit_test(a_shard_that_does_not_know_a_collection_is_told_again),
+        cmocka_unit_test(a_shard_of_another_schema_gives_no_answer_and_is_told_again),
         cmocka_unit_test(searches_agree_with_brute_force),
         cmocka_unit_test(hits_carry_payload_and_vectors_of_their_snapshot),
         cmocka_unit_test(a_search_like_a_point_leaves_the_point_out),
