@@ -345,7 +345,7 @@ static void completions_give(struct lathe_engine *engine)
 /* One turn without waiting; returns how long may be waited before the next. */
 static uint64_t turn(struct lathe_engine *engine)
 {
-    uint64_t now_us = lathe_now_us(engine->clock), next_us, deadline_us;
+    uint64_t now_us = lathe_now_us(engine->clock), next_us, due_us;
 
     for (uint32_t i = 0; i < engine->shard_count; i++)
         shard_receive(engine, i, now_us);
@@ -357,9 +357,9 @@ static uint64_t turn(struct lathe_engine *engine)
     completions_give(engine);
     if (engine->again_first != NULL)
         return 0;
-    deadline_us = lathe_gather_deadline(engine->gather);
-    if (deadline_us < next_us)
-        next_us = deadline_us;
+    due_us = lathe_gather_next_due(engine->gather);
+    if (due_us < next_us)
+        next_us = due_us;
     if (next_us == UINT64_MAX)
         return UINT64_MAX;
     now_us = lathe_now_us(engine->clock);

@@ -36,6 +36,9 @@ struct lathe_scatter {
     struct lathe_part *parts; /* part_count of them; array owned by the scatter */
     size_t part_count;        /* at least 1 */
     uint64_t deadline_us;     /* monotonic; kept over the phases */
+    uint64_t give_up_us; /* 0, or: when this phase is complete without the shards that are still
+                            silent, as UNAVAILABLE. Their budget goes to the deadline. Of one
+                            phase: lathe_scatter_reset() forgets it */
     uint64_t hold_request_id; /* 0, or: send under this id again (FETCH of a held SEARCH) */
     uint64_t request_id;      /* engine's: the id this phase was sent under */
     lathe_scatter_done_fn *done;
@@ -44,8 +47,8 @@ struct lathe_scatter {
     struct lathe_scatter *next; /* engine's */
 };
 
-/* Makes room for `part_count` zeroed parts, freeing those of the phase before. False: memory is
- * short. */
+/* Makes room for `part_count` zeroed parts, freeing those of the phase before and forgetting its
+ * give-up time. False: memory is short. */
 LATHE_MUST_CHECK bool lathe_scatter_reset(struct lathe_scatter *scatter, size_t part_count);
 void lathe_scatter_fini(struct lathe_scatter *scatter); /* frees parts with their frames */
 /* The first part that failed, or NULL. */

@@ -8,7 +8,9 @@
  *   begin --> WAITING --------------------------->  FAILED
  *               |      not sent, shard lost          error: UNAVAILABLE
  *               +---------------------------------> FAILED
- *               |      deadline, cancelled           error: DEADLINE_EXCEEDED, CANCELLED
+ *               |      deadline, cancelled, given up
+ *               |                                    error: DEADLINE_EXCEEDED, CANCELLED,
+ * UNAVAILABLE
  *               +---------------------------------> ABANDONED (its shard is told)
  *
  * A settled part never changes again: later frames for it are counted and dropped.
@@ -38,7 +40,7 @@ enum { RETRY_AFTER_MS = 100 };
 struct slot {
     struct lathe_scatter *scatter; /* NULL = free */
     uint64_t request_id;
-    uint64_t deadline_us;
+    uint64_t due_us;     /* give-up time or deadline, whichever is earlier */
     uint32_t generation; /* of the next id made here */
     uint32_t waiting;    /* parts that are not settled */
     uint32_t heap_at;
@@ -48,7 +50,7 @@ struct slot {
 struct lathe_gather {
     struct slot *slots;
     uint32_t *chains; /* by index of an id: the first slot in flight under such an id */
-    uint32_t *heap;   /* slots in flight, the earliest deadline first */
+    uint32_t *heap;   /* slots in flight, the one due first on top */
     uint32_t capacity;
     uint32_t in_flight;
     uint32_t free;
@@ -91,7 +93,7 @@ void lathe_gather_destroy(struct lathe_gather *gather)
     lathe_free(gather);
 }
 
-/* ---- The heap of deadlines ------------------------------------------------------------------ */
+/* ---- The heap of what is due ---------------------------------------------------------------- */
 
 static void heap_put(struct lathe_gather *gather, uint32_t at, uint32_t index)
 {
@@ -101,14 +103,14 @@ static void heap_put(struct lathe_gather *gather, uint32_t at, uint32_t index)
 
 static uint64_t heap_key(const struct lathe_gather *gather, uint32_t at)
 {
-    return gather->slots[gather->heap[at]].deadline_us;
+    return gather->slots[gather->heap[at]].due_us;
 }
 
 /* Moves the slot at `at` to where it belongs, among `size` of them. */
 static void heap_settle(struct lathe_gather *gather, uint32_t at, uint32_t size)
 {
     uint32_t index = gather->heap[at];
-    uint64_t key = gather->slots[index].deadline_us;
+    uint64_t key = gather->slots[index].due_us;
 
     while (at > 0 && heap_key(gather, (at - 1) / 2) > key) {
         heap_put(gather, at, gather->heap[(at - 1) / 2]);
@@ -187,7 +189,9 @@ static void slot_take(struct lathe_gather *gather, struct lathe_scatter *scatter
     LATHE_REQUIRE(id_index(slot->request_id) < gather->capacity);
     LATHE_REQUIRE(slot_find(gather, slot->request_id) == NULL);
     slot->scatter = scatter;
-    slot->deadline_us = scatter->deadline_us;
+    slot->due_us = scatter->deadline_us;
+    if (scatter->give_up_us != 0 && scatter->give_up_us < slot->due_us)
+        slot->due_us = scatter->give_up_us;
     slot->waiting = (uint32_t)scatter->part_count;
     chain = &gather->chains[id_index(slot->request_id)];
     slot->next = *chain;
@@ -246,12 +250,18 @@ static void slot_abandon(struct lathe_gather *gather, struct slot *slot, enum la
 
         if (part->settled)
             continue;
-        if (status == LATHE_CANCELLED)
+        if (status == LATHE_CANCELLED) {
             (void)lathe_fail(&err, status, "cancelled before shard %" PRIu32 " answered",
                              part->shard);
-        else
+        } else if (status == LATHE_UNAVAILABLE) {
+            (void)lathe_fail(&err, status,
+                             "shard %" PRIu32 " did not answer while there was time to wait",
+                             part->shard);
+            err.retry_after_ms = RETRY_AFTER_MS;
+        } else {
             (void)lathe_fail(&err, status, "shard %" PRIu32 " did not answer before the deadline",
                              part->shard);
+        }
         part_fail(part, &err, true);
     }
     slot->waiting = 0;
@@ -432,8 +442,12 @@ enum lathe_gather_verdict lathe_gather_answer(struct lathe_gather *gather, uint3
 
 void lathe_gather_expire(struct lathe_gather *gather, uint64_t now_us)
 {
-    while (gather->in_flight > 0 && heap_key(gather, 0) <= now_us)
-        slot_abandon(gather, &gather->slots[gather->heap[0]], LATHE_DEADLINE_EXCEEDED);
+    while (gather->in_flight > 0 && heap_key(gather, 0) <= now_us) {
+        struct slot *slot = &gather->slots[gather->heap[0]];
+        bool late = slot->scatter->deadline_us <= now_us;
+
+        slot_abandon(gather, slot, late ? LATHE_DEADLINE_EXCEEDED : LATHE_UNAVAILABLE);
+    }
 }
 
 void lathe_gather_cancel_marked(struct lathe_gather *gather)
@@ -481,7 +495,7 @@ struct lathe_scatter *lathe_gather_next_done(struct lathe_gather *gather)
     return scatter;
 }
 
-uint64_t lathe_gather_deadline(const struct lathe_gather *gather)
+uint64_t lathe_gather_next_due(const struct lathe_gather *gather)
 {
     return gather->in_flight > 0 ? heap_key(gather, 0) : UINT64_MAX;
 }

@@ -44,7 +44,8 @@ void lathe_gather_fail_part(struct lathe_gather *gather, struct lathe_scatter *s
 enum lathe_gather_verdict lathe_gather_answer(struct lathe_gather *gather, uint32_t shard,
                                               struct lathe_frame *frame);
 
-/* Gives up, as DEADLINE_EXCEEDED, what has a deadline at or before now. */
+/* Gives up, as DEADLINE_EXCEEDED, what has a deadline at or before now; as UNAVAILABLE, what has
+ * only its give-up time behind it. */
 void lathe_gather_expire(struct lathe_gather *gather, uint64_t now_us);
 /* Gives up, as CANCELLED, every scatter that is marked `cancelled`; or just every one. */
 void lathe_gather_cancel_marked(struct lathe_gather *gather);
@@ -56,8 +57,9 @@ void lathe_gather_lose_shard(struct lathe_gather *gather, uint32_t shard, const 
  * shards of its `abandoned` parts, and calls `done`. */
 struct lathe_scatter *lathe_gather_next_done(struct lathe_gather *gather);
 
-/* The earliest deadline in flight; UINT64_MAX if there is none. */
-uint64_t lathe_gather_deadline(const struct lathe_gather *gather);
+/* When lathe_gather_expire() has something to do next: the earliest give-up time or deadline in
+ * flight; UINT64_MAX if there is none. */
+uint64_t lathe_gather_next_due(const struct lathe_gather *gather);
 size_t lathe_gather_in_flight(const struct lathe_gather *gather);
 struct lathe_gather_counts lathe_gather_counts(const struct lathe_gather *gather);
 

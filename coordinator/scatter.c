@@ -18,6 +18,7 @@ bool lathe_scatter_reset(struct lathe_scatter *scatter, size_t part_count)
 {
     LATHE_REQUIRE(part_count > 0);
     parts_free(scatter);
+    scatter->give_up_us = 0;
     scatter->parts = lathe_zalloc_array(part_count, sizeof(*scatter->parts));
     if (scatter->parts == NULL)
         return false;

@@ -251,6 +251,39 @@ static void give_up(struct lathe_front *front, const struct lathe_peer *peer, ui
     }
 }
 
+/* The coordinator must mean the collection as this shard holds it: what one schema says of a field
+ * can be wrong under another. (A shard holds no slot map, so it has nothing to compare with that
+ * version.) */
+static enum lathe_status schema_check(const struct lathe_front *front,
+                                      const struct lathe_frame_header *header,
+                                      const struct lathe_collection_view *view, bool *stale_out,
+                                      struct lathe_error *err)
+{
+    uint32_t held = view->collection->schema_version;
+
+    *stale_out = header->schema_version != held;
+    if (!*stale_out)
+        return LATHE_OK;
+    return lathe_fail(err, LATHE_UNAVAILABLE,
+                      "shard %u holds schema version %u of collection %u, the request has %u",
+                      front->config.shard, held, header->collection, header->schema_version);
+}
+
+/* A collection that is not published is the writer's to judge: the SYNC that makes it may be in its
+ * queue. */
+static enum lathe_status write_check(struct lathe_front *front,
+                                     const struct lathe_frame_header *header, bool *stale_out,
+                                     struct lathe_error *err)
+{
+    struct lathe_snapshot *snapshot = lathe_publication_acquire(front->config.publication);
+    const struct lathe_collection_view *view = lathe_snapshot_find(snapshot, header->collection);
+    enum lathe_status status = view != NULL ? schema_check(front, header, view, stale_out, err)
+                                            : LATHE_OK;
+
+    lathe_snapshot_release(snapshot);
+    return status;
+}
+
 /* What a read sees: the snapshot of now, or for a FETCH the one of its search, which is then let
  * go. */
 static enum lathe_status snapshot_choose(struct lathe_front *front, struct lathe_task *task,
@@ -279,9 +312,11 @@ static enum lathe_status snapshot_choose(struct lathe_front *front, struct lathe
     if (view == NULL)
         return lathe_fail(err, LATHE_UNAVAILABLE, "shard %u does not hold collection %u (yet)",
                           front->config.shard, header->collection);
-    if (view->damage.status != LATHE_OK)
+    if (view->damage.status != LATHE_OK) {
         *err = view->damage;
-    return view->damage.status;
+        return view->damage.status;
+    }
+    return schema_check(front, header, view, stale_out, err);
 }
 
 /* Hands an admitted task on. */
@@ -293,6 +328,9 @@ static void dispatch(struct lathe_front *front, struct lathe_task *task)
     switch (task->request.header.kind) {
     case LATHE_FRAME_WRITE:
     case LATHE_FRAME_SYNC:
+        if (task->request.header.kind == LATHE_FRAME_WRITE &&
+            write_check(front, &task->request.header, &stale, &err) != LATHE_OK)
+            break;
         if (lathe_writer_submit(front->config.writer, task))
             return;
         (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "the write queue of shard %u is full",

@@ -1,7 +1,9 @@
 /* search.c - Search and SearchBatch: the phases of search_plan.h carried out.
  *
- *   [like] GET --> SEARCH --> [a silent shard is left out: SEARCH] --> [payload or vectors] FETCH
- * --> reply
+ *   [like] GET --> SEARCH --> [payload or vectors] FETCH --> reply
+ *
+ * Where the caller allows a partial answer, the SEARCH gives up silent shards some time before the
+ * deadline; the others hold what they searched until the deadline, so they are not asked twice.
  *
  * With a FETCH to come, shards hold the snapshot they searched on. Every shard that may hold one is
  * then fetched from, or released, whatever happens. */
@@ -9,23 +11,18 @@
 #include "coordinator/api/request.h"
 #include "coordinator/api/search_plan.h"
 
-enum { PARTIAL_SPARE = 4 }; /* a quarter of the time that is left */
+/* The time kept back for a partial answer to be made and sent: a quarter of what is left, and at
+ * most a second. */
+enum { PARTIAL_SPARE_SHARE = 4, PARTIAL_SPARE_MAX_US = 1000 * 1000 };
 
 struct search_request {
     struct lathe_request base;
-    uint64_t deadline_us; /* of the call */
     struct lathe_search_plan plan;
     struct lathe_group likes;
     uint64_t held_id;            /* request id under which shards hold snapshots */
     bool held[LATHE_MAX_SHARDS]; /* by shard */
     uint32_t shard_count;
-    bool left_out[LATHE_MAX_SHARDS]; /* by shard: lost, which the caller allows */
-    uint32_t left_out_count;
-    bool asked_again; /* the SEARCH under way is the second one, without those left out */
 };
-
-static void search_settled(struct lathe_request *request);
-static void search_again(struct search_request *search);
 
 /* ---- Holding and releasing ---------------------------------------------------------------------
  */
@@ -180,7 +177,6 @@ static void fetch_start(struct search_request *search)
     if (status == LATHE_OK)
         status = points_ask(search, &plan->points, &plan->selection, LATHE_FRAME_FETCH, &err);
     request->scatter.hold_request_id = search->held_id;
-    request->scatter.deadline_us = search->deadline_us;
     if (status == LATHE_OK)
         status = lathe_request_submit(request, fetch_settled, &err);
     if (status != LATHE_OK)
@@ -189,12 +185,6 @@ static void fetch_start(struct search_request *search)
 
 /* ---- Phase: SEARCH -----------------------------------------------------------------------------
  */
-
-/* A shard that is not there, which a caller may allow. */
-static bool is_lost(enum lathe_status status)
-{
-    return status == LATHE_UNAVAILABLE || status == LATHE_DEADLINE_EXCEEDED;
-}
 
 /* Decodes one answer, or leaves its shard out where that is allowed. */
 static enum lathe_status answer_read(struct search_request *search, const struct lathe_part *part,
@@ -208,11 +198,8 @@ static enum lathe_status answer_read(struct search_request *search, const struct
     *answer = (struct lathe_search_answer){.shard = part->shard};
     if (part->error.status != LATHE_OK) {
         lathe_part_explain(part, err);
-        if (!plan->allow_partial || !is_lost(part->error.status))
-            return part->error.status;
-        search->left_out[part->shard] = true;
-        search->left_out_count++;
-        return LATHE_OK;
+        return plan->allow_partial && part->error.status == LATHE_UNAVAILABLE ? LATHE_OK
+                                                                              : part->error.status;
     }
     status = lathe_part_decode(&search->base, part, &lathe__shard__search_reply__descriptor,
                                &message, err);
@@ -224,23 +211,18 @@ static enum lathe_status answer_read(struct search_request *search, const struct
     return status;
 }
 
-/* *silent_out: a shard was waited for until the time for it was over. */
-static enum lathe_status answers_read(struct search_request *search, bool *silent_out,
-                                      struct lathe_error *err)
+static enum lathe_status answers_read(struct search_request *search, struct lathe_error *err)
 {
     struct lathe_request *request = &search->base;
     enum lathe_status status = LATHE_OK;
+    bool answered = false;
 
-    *silent_out = false;
     for (size_t i = 0; status == LATHE_OK && i < request->scatter.part_count; i++) {
-        const struct lathe_part *part = &request->scatter.parts[i];
-
-        *silent_out = *silent_out || part->error.status == LATHE_DEADLINE_EXCEEDED;
-        status = answer_read(search, part, err);
+        status = answer_read(search, &request->scatter.parts[i], err);
+        answered = answered || request->scatter.parts[i].error.status == LATHE_OK;
     }
-    if (status == LATHE_OK && search->left_out_count == search->shard_count)
-        status = err->status; /* no shard at all: the last one's failure */
-    return status;
+    /* No shard at all: the last one's failure. */
+    return status == LATHE_OK && !answered ? err->status : status;
 }
 
 static void search_settled(struct lathe_request *request)
@@ -249,7 +231,6 @@ static void search_settled(struct lathe_request *request)
     struct lathe_search_plan *plan = &search->plan;
     struct lathe_error err = {0};
     enum lathe_status status;
-    bool silent;
 
     search->held_id = request->scatter.request_id;
     for (size_t i = 0; i < request->scatter.part_count; i++) {
@@ -257,11 +238,7 @@ static void search_settled(struct lathe_request *request)
 
         search->held[part->shard] = plan->selects && part->error.status == LATHE_OK;
     }
-    status = answers_read(search, &silent, &err);
-    if (status == LATHE_OK && silent && plan->selects && !search->asked_again) {
-        search_again(search);
-        return;
-    }
+    status = answers_read(search, &err);
     if (status == LATHE_OK)
         status = lathe_search_merge(plan, &err);
     if (status == LATHE_OK)
@@ -274,41 +251,37 @@ static void search_settled(struct lathe_request *request)
         reply_send(search);
 }
 
-/* When the SEARCH ends. A partial answer needs time for what comes after the shards that are
- * missing. */
-static uint64_t search_deadline(const struct search_request *search)
+/* When a partial answer is made of what is there, so that it still reaches the caller in time; 0:
+ * never. */
+static uint64_t give_up_time(const struct search_request *search)
 {
-    uint64_t deadline_us = search->deadline_us;
+    uint64_t deadline_us = search->base.scatter.deadline_us;
     uint64_t now_us = lathe_now_us(search->base.api->clock);
+    uint64_t spare_us;
 
-    if (!search->plan.allow_partial || search->asked_again || deadline_us == UINT64_MAX ||
-        deadline_us <= now_us)
-        return deadline_us;
-    return deadline_us - (deadline_us - now_us) / PARTIAL_SPARE;
+    if (!search->plan.allow_partial || deadline_us == UINT64_MAX || deadline_us <= now_us)
+        return 0;
+    spare_us = (deadline_us - now_us) / PARTIAL_SPARE_SHARE;
+    return deadline_us - (spare_us < PARTIAL_SPARE_MAX_US ? spare_us : PARTIAL_SPARE_MAX_US);
 }
 
-/* One part for each shard that is not left out, all with copies of the same bytes. */
+/* One part for each shard, all with copies of the same bytes. */
 static bool search_parts(struct search_request *search, const struct lathe_buf *body,
                          const struct lathe_buf *block)
 {
     struct lathe_request *request = &search->base;
     const struct lathe_frame_header header = lathe_request_header(request, LATHE_FRAME_SEARCH);
-    struct lathe_part *part;
     bool made = !body->failed && !block->failed &&
-                lathe_scatter_reset(&request->scatter,
-                                    search->shard_count - search->left_out_count);
+                lathe_scatter_reset(&request->scatter, search->shard_count);
 
-    part = request->scatter.parts;
     for (uint32_t shard = 0; made && shard < search->shard_count; shard++) {
+        struct lathe_part *part = &request->scatter.parts[shard];
         struct lathe_buf copies[2] = {{0}, {0}};
 
-        if (search->left_out[shard])
-            continue;
         lathe_buf_append(&copies[0], body->data, body->size);
         lathe_buf_append(&copies[1], block->data, block->size);
         part->shard = shard;
         made = lathe_frame_make(&part->request, &header, &copies[0], &copies[1]);
-        part++;
     }
     return made;
 }
@@ -326,21 +299,8 @@ static enum lathe_status search_ask(struct search_request *search, struct lathe_
     lathe_buf_fini(&block);
     if (!made)
         return lathe_request_no_memory(err);
-    request->scatter.hold_request_id = 0;
-    request->scatter.deadline_us = search_deadline(search);
+    request->scatter.give_up_us = give_up_time(search);
     return lathe_request_submit(request, search_settled, err);
-}
-
-/* A shard holds what it searched as long as that search had time, and waiting for the silent shard
- * has used that up. So the others search once more, with all the time that is left. */
-static void search_again(struct search_request *search)
-{
-    struct lathe_error err = {0};
-
-    release_held(search);
-    search->asked_again = true;
-    if (search_ask(search, &err) != LATHE_OK)
-        search_fail(search, &err);
 }
 
 /* ---- Phase: GET of the points that searches are like --------------------------------------------
@@ -374,7 +334,6 @@ static enum lathe_status search_start(struct search_request *search,
     enum lathe_status status;
 
     search->shard_count = lathe_engine_shard_count(request->api->engine);
-    search->deadline_us = request->scatter.deadline_us;
     status = lathe_request_collection(request, batch ? "searches[0].collection" : "collection",
                                       searches[0]->collection, err);
     if (status == LATHE_OK)

@@ -286,7 +286,18 @@ static enum lathe_status admit(struct lathe_call *call, struct lathe_error *err)
     return LATHE_OK;
 }
 
-/* --- Arrival --- */
+/* --- Paths --- */
+
+struct lathe_bytes lathe_grpc_service_of(const struct lathe_grpc_method *method)
+{
+    const char *name = method->def.path;
+    const char *end;
+
+    if (name == NULL || *name++ != '/')
+        return lathe_bytes_of(NULL, 0);
+    end = strchr(name, '/');
+    return end != NULL ? lathe_bytes_of(name, (size_t)(end - name)) : lathe_bytes_of(NULL, 0);
+}
 
 static struct lathe_bytes path_of(const struct lathe_call *call)
 {
@@ -295,6 +306,8 @@ static struct lathe_bytes path_of(const struct lathe_call *call)
     return lathe_bytes_of(GRPC_SLICE_START_PTR(call->details.method),
                           GRPC_SLICE_LENGTH(call->details.method));
 }
+
+/* --- Arrival --- */
 
 /* Everything that stands between an arrived call and its handler. */
 static enum lathe_status check(struct lathe_call *call, struct lathe_error *err)

@@ -1,5 +1,8 @@
 /* grpc_internal.h - what the files of this folder share: the server, its methods, its calls.
  *
+ * grpc_server stands on grpc_health and grpc_reflection, these on grpc_call. grpc_call, grpc_stream
+ * and grpc_deadline are one state machine in three files: a call's own, its stream's, its time's.
+ *
  * Locks, in the order in which they may be taken: health, call, then one of server or deadlines.
  * Handlers of streams are called without any lock, `on_cancel` of a unary call with the call's. */
 #ifndef LATHE_COORDINATOR_GRPC_INTERNAL_H
@@ -159,6 +162,8 @@ void lathe_grpc_release_request(struct lathe_call *call);
 /* Takes the received buffer over as the call's request and charges it. */
 bool lathe_grpc_take_request(struct lathe_call *call);
 void lathe_grpc_settle(struct lathe_call *call); /* no longer in flight */
+/* The service's name in a method's path: "lathe.v1.SearchService". */
+struct lathe_bytes lathe_grpc_service_of(const struct lathe_grpc_method *method);
 
 /* grpc_stream.c */
 void lathe_grpc_stream_open(struct lathe_call *call);
@@ -192,8 +197,4 @@ extern const struct lathe_method lathe_grpc_reflection_methods[LATHE_GRPC_REFLEC
 struct lathe_grpc_reflection *lathe_grpc_reflection_create(const struct lathe_grpc_server *server,
                                                            struct lathe_error *err);
 void lathe_grpc_reflection_destroy(struct lathe_grpc_reflection *reflection);
-
-/* grpc_server.c */
-/* The service's name in a method's path: "lathe.v1.SearchService". */
-struct lathe_bytes lathe_grpc_service_of(const struct lathe_grpc_method *method);
 #endif

@@ -14,17 +14,6 @@
 #include "coordinator/grpc/grpc_internal.h"
 #include "coordinator/grpc/grpc_log.h"
 
-struct lathe_bytes lathe_grpc_service_of(const struct lathe_grpc_method *method)
-{
-    const char *name = method->def.path;
-    const char *end;
-
-    if (name == NULL || *name++ != '/')
-        return lathe_bytes_of(NULL, 0);
-    end = strchr(name, '/');
-    return end != NULL ? lathe_bytes_of(name, (size_t)(end - name)) : lathe_bytes_of(NULL, 0);
-}
-
 /* --- Threads --- */
 
 static void *poll_events(void *context)

@@ -169,6 +169,8 @@ class BadInputTest(lathe_case.LatheCase):
             ("get nothing", INVALID, "name", None, lambda: self.api.call("GetCollection")),
             ("get nowhere", ABSENT, "name", "nowhere",
              lambda: self.api.call("GetCollection", name="nowhere")),
+            ("get a name of other letters", ABSENT, "name", "100% Gr\u00f6\u00dfe, \u221e",
+             lambda: self.api.call("GetCollection", name="100% Gr\u00f6\u00dfe, \u221e")),
             ("get a long name", INVALID, "name", "255",
              lambda: self.api.call("GetCollection", name="x" * 300)),
             ("drop nowhere", ABSENT, "name", "nowhere",
@@ -581,6 +583,19 @@ class BadInputTest(lathe_case.LatheCase):
         code, _ = self.call_bytes("StreamWrites", field_bytes(2, big))
         self.assertEqual(code, "RESOURCE_EXHAUSTED")
 
+    def test_compressed_messages_are_refused(self):
+        request = self.api.request("CountPoints", collection="METRIC_DOT").SerializeToString()
+        request += field_bytes(99, bytes(100_000))  # long enough to be compressed
+        methods, channel = self.api.schema.methods, self.api.channel
+        how = {"timeout": 10, "compression": grpc.Compression.Gzip}
+        self.run_table([
+            ("a call", UNSERVED, None, None,
+             lambda: channel.unary_unary(path_of(methods["CountPoints"]))(request, **how)),
+            ("a stream", UNSERVED, None, None,
+             lambda: list(channel.stream_stream(path_of(methods["StreamWrites"]))(
+                 iter([request]), **how))),
+        ])
+
     def test_many_tiny_messages_are_refused_or_served_within_bounds(self):
         """Two bytes each on the wire, a hundred in memory."""
         content = field_bytes(1, b"METRIC_COSINE") + field_bytes(4, b"") * 10_000_000
@@ -667,6 +682,7 @@ class BadInputTest(lathe_case.LatheCase):
                 with self.assertRaises(grpc.RpcError) as caught:
                     self.api.channel.unary_unary(path)(b"", timeout=10)
                 self.assertEqual(caught.exception.code().name, UNSERVED)
+                self.assertIn(path[:40], caught.exception.details())
 
     def test_calls_of_the_wrong_kind(self):
         path = path_of(self.api.schema.methods["CountPoints"])

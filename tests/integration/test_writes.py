@@ -285,6 +285,9 @@ class WritesTest(lathe_case.LatheCase):
             last = max(n for n in range(1, count + 1) if n % 97 == key)
             self.assertEqual(data.from_object(point.payload), {"n": last})
 
+    def test_a_stream_of_nothing_ends_well(self):
+        self.assertEqual(list(self.api.stream("StreamWrites", iter([]))), [])
+
     def test_a_bad_request_in_a_stream_is_answered_and_the_stream_goes_on(self):
         good = lambda n: self.api.request("WritePoints", collection=self.name, request_number=n,
                                           operations=[data.upsert(self.api, n, [1, 1])])

@@ -107,6 +107,7 @@ static void request_pass(struct wires *wires, struct lathe_frame *frame)
         refuse(wires, frame, fault == STALE);
     } else if (fault != DROP_REQUEST) {
         copy = copy_of(frame);
+        copy.header.schema_version += fault == OTHER_SCHEMA;
         (void)!lathe_socket_send(wires->dealer, NULL, &copy);
     }
     lathe_frame_fini(frame);
@@ -118,7 +119,7 @@ static void reply_pass(struct wires *wires, struct lathe_frame *frame)
     int fault = kind == LATHE_FRAME_ERROR ? PASS : atomic_load(&wires->proxy->fault[kind]);
     struct lathe_frame copy;
 
-    if (fault == PASS || fault == SPOIL) {
+    if (fault == PASS || fault == SPOIL || fault == OTHER_SCHEMA) {
         copy = copy_of(frame);
         if (fault == SPOIL && copy.body.size > 0)
             memset((void *)(uintptr_t)copy.body.data, 0xFF, copy.body.size);

@@ -19,7 +19,8 @@ enum fault {
     DROP_REPLY,   /* the shard does it, the coordinator never hears of that */
     REFUSE,       /* the coordinator gets a failure with `refuse_status` */
     SPOIL,        /* the answer's body is garbage */
-    STALE         /* as REFUSE, saying STALE_ROUTE */
+    STALE,        /* as REFUSE, saying STALE_ROUTE */
+    OTHER_SCHEMA  /* the request comes with another schema version than was sent */
 };
 
 struct proxy {

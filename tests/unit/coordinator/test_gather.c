@@ -136,13 +136,13 @@ static void a_deadline_at_now_has_passed(void **state)
 
     (void)state;
     lathe_gather_begin(gather, scatter, 0);
-    assert_int_equal(lathe_gather_deadline(gather), 1000);
+    assert_int_equal(lathe_gather_next_due(gather), 1000);
     assert_int_equal(answer(gather, 0, scatter->request_id), LATHE_GATHER_SETTLED);
     lathe_gather_expire(gather, 999);
     assert_null(lathe_gather_next_done(gather));
     lathe_gather_expire(gather, 1000);
     assert_ptr_equal(lathe_gather_next_done(gather), scatter);
-    assert_int_equal(lathe_gather_deadline(gather), UINT64_MAX);
+    assert_int_equal(lathe_gather_next_due(gather), UINT64_MAX);
     assert_int_equal(scatter->parts[0].error.status, LATHE_OK);
     assert_false(scatter->parts[0].abandoned);
     assert_int_equal(scatter->parts[1].error.status, LATHE_DEADLINE_EXCEEDED);
@@ -250,7 +250,7 @@ static void deadlines_pass_in_their_order(void **state)
         lathe_gather_begin(gather,
                            scatter_make(0x1, LATHE_FRAME_SEARCH, 10 + test_rng_below(rng, 500)), 0);
     for (int i = 0; i < COUNT; i++) {
-        uint64_t next = lathe_gather_deadline(gather);
+        uint64_t next = lathe_gather_next_due(gather);
 
         if (next == UINT64_MAX)
             break;
@@ -263,6 +263,107 @@ static void deadlines_pass_in_their_order(void **state)
         }
     }
     assert_int_equal(lathe_gather_in_flight(gather), 0);
+    lathe_gather_destroy(gather);
+}
+
+/* ---- Giving up before the deadline ---------------------------------------------------------- */
+
+static void a_give_up_time_completes_with_what_is_there(void **state)
+{
+    struct lathe_gather *gather = lathe_gather_create(4);
+    struct lathe_scatter *scatter = scatter_make(0x1F, LATHE_FRAME_SEARCH, 1000);
+    struct lathe_part *parts = scatter->parts;
+    uint64_t id;
+
+    (void)state;
+    scatter->give_up_us = 700;
+    lathe_gather_begin(gather, scatter, 100);
+    id = scatter->request_id;
+    assert_int_equal(lathe_gather_next_due(gather), 700);
+    /* A shard holds what it searched until the deadline, for the phase that follows. */
+    assert_int_equal(parts[0].request.header.budget_us, 900);
+    assert_int_equal(answer_with(gather, 0, id, LATHE_FRAME_SEARCH, "first"), LATHE_GATHER_SETTLED);
+    assert_int_equal(answer_with(gather, 0, id, LATHE_FRAME_SEARCH, "again"), LATHE_GATHER_IGNORED);
+    lathe_gather_lose_shard(gather, 1, "gone");
+    lathe_gather_expire(gather, 699);
+    assert_null(lathe_gather_next_done(gather));
+    assert_int_equal(answer(gather, 4, id), LATHE_GATHER_SETTLED);
+    lathe_gather_expire(gather, 700);
+    assert_ptr_equal(lathe_gather_next_done(gather), scatter);
+    assert_null(lathe_gather_next_done(gather));
+    assert_int_equal(lathe_gather_in_flight(gather), 0);
+    assert_int_equal(parts[0].error.status, LATHE_OK);
+    assert_true(lathe_bytes_equal(parts[0].reply.body, lathe_bytes_str("first")));
+    assert_int_equal(parts[1].error.status, LATHE_UNAVAILABLE);
+    assert_false(parts[1].abandoned);
+    for (int shard = 2; shard < 4; shard++) { /* silent: their shards are told */
+        assert_int_equal(parts[shard].error.status, LATHE_UNAVAILABLE);
+        assert_true(parts[shard].error.retry_after_ms > 0);
+        assert_true(parts[shard].abandoned);
+    }
+    assert_non_null(strstr(parts[3].error.message, "shard 3"));
+    assert_int_equal(parts[4].error.status, LATHE_OK);
+    /* What comes after it meets nothing, once or twice. */
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(answer(gather, 2, id), LATHE_GATHER_IGNORED);
+    assert_null(parts[2].reply.owner);
+    assert_int_equal(lathe_gather_counts(gather).duplicate, 1);
+    assert_int_equal(lathe_gather_counts(gather).late, 2);
+    scatter_free(scatter);
+    lathe_gather_destroy(gather);
+}
+
+static void the_phase_after_a_give_up_has_time_until_the_deadline(void **state)
+{
+    struct lathe_gather *gather = lathe_gather_create(4);
+    struct lathe_scatter *scatter = scatter_make(0x3, LATHE_FRAME_SEARCH, 1000);
+    uint64_t held;
+
+    (void)state;
+    scatter->give_up_us = 700;
+    lathe_gather_begin(gather, scatter, 0);
+    held = scatter->request_id;
+    assert_int_equal(answer(gather, 0, held), LATHE_GATHER_SETTLED);
+    lathe_gather_expire(gather, 750);
+    assert_ptr_equal(lathe_gather_next_done(gather), scatter);
+
+    assert_true(lathe_scatter_reset(scatter, 1));
+    assert_int_equal(scatter->give_up_us, 0);
+    scatter->parts[0].request.header.kind = LATHE_FRAME_FETCH;
+    scatter->hold_request_id = held;
+    lathe_gather_begin(gather, scatter, 760);
+    assert_int_equal(lathe_gather_next_due(gather), 1000);
+    assert_int_equal(scatter->parts[0].request.header.budget_us, 240);
+    /* The silent shard's answer to the search, at last. */
+    assert_int_equal(answer(gather, 1, held), LATHE_GATHER_IGNORED);
+    lathe_gather_expire(gather, 999);
+    assert_null(lathe_gather_next_done(gather));
+    assert_int_equal(answer_with(gather, 0, held, LATHE_FRAME_FETCH, "rows"), LATHE_GATHER_SETTLED);
+    assert_ptr_equal(lathe_gather_next_done(gather), scatter);
+    assert_true(lathe_bytes_equal(scatter->parts[0].reply.body, lathe_bytes_str("rows")));
+    scatter_free(scatter);
+    lathe_gather_destroy(gather);
+}
+
+static void a_deadline_behind_us_is_one_whatever_the_give_up_time(void **state)
+{
+    struct lathe_gather *gather = lathe_gather_create(4);
+    struct lathe_scatter *missed = scatter_make(0x1, LATHE_FRAME_SEARCH, 1000);
+    struct lathe_scatter *beyond = scatter_make(0x1, LATHE_FRAME_SEARCH, 1000);
+
+    (void)state;
+    missed->give_up_us = 700; /* nobody looked at the clock in time */
+    beyond->give_up_us = 1500;
+    lathe_gather_begin(gather, beyond, 0);
+    lathe_gather_begin(gather, missed, 0);
+    assert_int_equal(lathe_gather_next_due(gather), 700);
+    lathe_gather_expire(gather, 1000);
+    assert_ptr_equal(lathe_gather_next_done(gather), missed);
+    assert_ptr_equal(lathe_gather_next_done(gather), beyond);
+    assert_int_equal(missed->parts[0].error.status, LATHE_DEADLINE_EXCEEDED);
+    assert_int_equal(beyond->parts[0].error.status, LATHE_DEADLINE_EXCEEDED);
+    scatter_free(missed);
+    scatter_free(beyond);
     lathe_gather_destroy(gather);
 }
 
@@ -445,6 +546,9 @@ int main(void)
         cmocka_unit_test(a_cancellation_gives_up_what_is_missing),
         cmocka_unit_test(a_cancellation_after_the_last_answer_changes_nothing),
         cmocka_unit_test_prestate(deadlines_pass_in_their_order, &rng),
+        cmocka_unit_test(a_give_up_time_completes_with_what_is_there),
+        cmocka_unit_test(the_phase_after_a_give_up_has_time_until_the_deadline),
+        cmocka_unit_test(a_deadline_behind_us_is_one_whatever_the_give_up_time),
         cmocka_unit_test(a_part_that_was_not_sent_fails_alone),
         cmocka_unit_test(a_full_table_answers_at_once),
         cmocka_unit_test(a_lost_shard_fails_what_waits_for_it),

@@ -7,7 +7,7 @@
 enum { STORM_CAPACITY = 6, STORM_LIVE = 12, STORM_SENT = 64, STORM_STEPS = 40000 };
 
 /* What should become of a part. */
-enum expected { NOT_ASKED, WAITING, ANSWERED, FAILED, EXPIRED, CANCELLED };
+enum expected { NOT_ASKED, WAITING, ANSWERED, FAILED, GIVEN_UP, EXPIRED, CANCELLED };
 
 struct model {
     struct lathe_scatter *scatter; /* NULL = unused */
@@ -45,6 +45,15 @@ static void model_give_up(struct model *model, enum expected outcome)
             model->parts[shard] = outcome;
 }
 
+static uint64_t model_due(const struct model *model)
+{
+    const struct lathe_scatter *scatter = model->scatter;
+
+    return scatter->give_up_us != 0 && scatter->give_up_us < scatter->deadline_us
+               ? scatter->give_up_us
+               : scatter->deadline_us;
+}
+
 static size_t storm_in_flight(struct storm *storm)
 {
     size_t count = 0;
@@ -57,23 +66,22 @@ static size_t storm_in_flight(struct storm *storm)
 static void check_part(const struct lathe_part *part, enum expected expected)
 {
     static const enum lathe_status statuses[] = {
-        [ANSWERED] = LATHE_OK,
-        [FAILED] = LATHE_UNAVAILABLE,
-        [EXPIRED] = LATHE_DEADLINE_EXCEEDED,
+        [ANSWERED] = LATHE_OK,          [FAILED] = LATHE_UNAVAILABLE,
+        [GIVEN_UP] = LATHE_UNAVAILABLE, [EXPIRED] = LATHE_DEADLINE_EXCEEDED,
         [CANCELLED] = LATHE_CANCELLED,
     };
 
     assert_true(part->settled);
     assert_int_equal(part->error.status, statuses[expected]);
     assert_int_equal(part->reply.owner != NULL, expected == ANSWERED);
-    assert_int_equal(part->abandoned, expected == EXPIRED || expected == CANCELLED);
+    assert_int_equal(part->abandoned, expected >= GIVEN_UP);
 }
 
 /* Exactly the requests that wait for nothing any more are done; they go, or go on as a fetch. */
 static void storm_check(struct storm *storm)
 {
     struct lathe_scatter *scatter;
-    uint64_t deadline = UINT64_MAX;
+    uint64_t due = UINT64_MAX;
 
     while ((scatter = lathe_gather_next_done(storm->gather)) != NULL) {
         struct model *model = storm->live;
@@ -92,11 +100,11 @@ static void storm_check(struct storm *storm)
         if (storm->live[i].scatter == NULL)
             continue;
         assert_true(waits(&storm->live[i]));
-        if (storm->live[i].scatter->deadline_us < deadline)
-            deadline = storm->live[i].scatter->deadline_us;
+        if (model_due(&storm->live[i]) < due)
+            due = model_due(&storm->live[i]);
     }
     assert_int_equal(lathe_gather_in_flight(storm->gather), storm_in_flight(storm));
-    assert_int_equal(lathe_gather_deadline(storm->gather), deadline);
+    assert_int_equal(lathe_gather_next_due(storm->gather), due);
 }
 
 static void storm_note_sent(struct storm *storm, uint64_t id, uint16_t kind, uint32_t shard)
@@ -136,6 +144,8 @@ static void storm_begin(struct storm *storm)
         assert_true(++model < storm->live + STORM_LIVE);
     scatter = scatter_make(shards, kind, storm->now_us + test_rng_below(storm->rng, 40));
     scatter->hold_request_id = held;
+    if (test_rng_below(storm->rng, 2) == 0)
+        scatter->give_up_us = storm->now_us + test_rng_below(storm->rng, 40);
     lathe_gather_begin(storm->gather, scatter, storm->now_us);
     if (full || scatter->deadline_us == storm->now_us) {
         assert_ptr_equal(lathe_gather_next_done(storm->gather), scatter);
@@ -223,9 +233,13 @@ static void storm_cancel(struct storm *storm)
 static void storm_expire(struct storm *storm)
 {
     storm->now_us += test_rng_below(storm->rng, 8);
-    for (int i = 0; i < STORM_LIVE; i++)
-        if (storm->live[i].scatter != NULL && storm->live[i].scatter->deadline_us <= storm->now_us)
-            model_give_up(&storm->live[i], EXPIRED);
+    for (int i = 0; i < STORM_LIVE; i++) {
+        struct model *model = &storm->live[i];
+
+        if (model->scatter == NULL || model_due(model) > storm->now_us)
+            continue;
+        model_give_up(model, model->scatter->deadline_us <= storm->now_us ? EXPIRED : GIVEN_UP);
+    }
     lathe_gather_expire(storm->gather, storm->now_us);
 }
 

@@ -94,6 +94,7 @@ uint64_t served_ask(struct served *f, const struct asked *asked)
         .kind = asked->kind,
         .request_id = asked->request_id != 0 ? asked->request_id : f->next_request++,
         .collection = asked->collection,
+        .schema_version = SPEC_SCHEMA_VERSION + asked->schema_ahead,
         .budget_us = asked->budget_us != 0 ? asked->budget_us : BUDGET_US};
     struct lathe_buf body = {0}, block = {0};
     struct lathe_frame frame;

@@ -38,8 +38,9 @@ void served_stop(struct served *f); /* every part of the budget is back at zero 
 struct asked {
     uint16_t kind;
     uint32_t collection;
-    uint64_t request_id; /* 0: the next */
-    uint64_t budget_us;  /* 0: enough */
+    uint32_t schema_ahead; /* of the version that served_sync() gave; UINT32_MAX is one behind */
+    uint64_t request_id;   /* 0: the next */
+    uint64_t budget_us;    /* 0: enough */
     const ProtobufCMessage *message;
     struct lathe_bytes raw; /* instead of a message */
     const struct lathe_buf *block;

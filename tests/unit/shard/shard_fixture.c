@@ -272,7 +272,7 @@ Lathe__Shard__CollectionSpec *spec_make(struct lathe_arena *arena, uint32_t id, 
     spec->id = id;
     spec->name = (char *)keep(arena, lathe_bytes_of(name, strlen(name) + 1)).data;
     spec->slot_key = keep(arena, lathe_bytes_of(slot_key, sizeof(slot_key)));
-    spec->schema_version = 1;
+    spec->schema_version = SPEC_SCHEMA_VERSION;
     spec->fields = take(arena, fields * sizeof(*spec->fields));
     for (uint32_t f = 0; f < fields; f++) {
         Lathe__Shard__FieldSpec *field = take(arena, sizeof(*field));

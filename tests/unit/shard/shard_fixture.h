@@ -55,7 +55,7 @@ struct lathe_idkey id_of(uint32_t number);
 
 /* ---- Parts ---- */
 
-enum { PARTS_SPECS = 8 };
+enum { PARTS_SPECS = 8, SPEC_SCHEMA_VERSION = 1 };
 
 struct parts {
     char *dir;

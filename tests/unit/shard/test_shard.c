@@ -203,6 +203,57 @@ static void an_unknown_collection_is_a_stale_route(void **state)
     request_fini(&request);
 }
 
+static void fails_as_stale(struct served *f, struct asked *asked, uint32_t ahead)
+{
+    const Lathe__Shard__Failure *failure;
+
+    asked->schema_ahead = ahead;
+    failure = served_call_fails(f, asked, LATHE_UNAVAILABLE);
+    assert_true(failure->stale_route);
+    assert_non_null(strstr(failure->message, "holds schema version 1 of collection 1"));
+    asked->schema_ahead = 0;
+}
+
+static void another_schema_version_is_a_stale_route(void **state)
+{
+    static const uint32_t aheads[] = {1, UINT32_MAX};
+    struct served *f = *state;
+    Lathe__Shard__Stats stats = LATHE__SHARD__STATS__INIT;
+    Lathe__Shard__Fetch gotten = LATHE__SHARD__FETCH__INIT;
+    Lathe__Shard__Get get = LATHE__SHARD__GET__INIT;
+    Lathe__Shard__List list;
+    Lathe__Shard__Fetch fetch;
+    struct search search;
+    struct request request;
+    struct asked asked[] = {
+        {.kind = LATHE_FRAME_STATS, .collection = 1, .message = &stats.base},
+        {.kind = LATHE_FRAME_GET, .collection = 1, .message = &get.base},
+        served_list_of(&list, &fetch, 1),
+        served_search_of(&search, 1, 10, false),
+    };
+    struct asked write, late_fetch = {.kind = LATHE_FRAME_FETCH, .collection = 1, .request_id = 77};
+
+    get.fetch = &gotten;
+    late_fetch.message = &gotten.base;
+    served_sync(f, (uint32_t[]){1}, 1, 2, 1, 0);
+    served_write(f, 1, 0, 5, 1);
+    served_upserts(&request, 5, 1, 1);
+    write = served_write_of(1, &request);
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t j = 0; j < sizeof(asked) / sizeof(asked[0]); j++)
+            fails_as_stale(f, &asked[j], aheads[i]);
+        fails_as_stale(f, &write, aheads[i]);
+        (void)served_search(f, 1, 10, true, 77);
+        fails_as_stale(f, &late_fetch, aheads[i]);
+    }
+    /* Nothing was written, and the version that the shard holds is served as ever. */
+    assert_int_equal(served_search(f, 1, 100, false, 0)->hits[0]->n_scores, 5);
+    (void)served_call(f, &write, &lathe__shard__write_reply__descriptor);
+    assert_int_equal(served_search(f, 1, 100, false, 0)->hits[0]->n_scores, 6);
+    request_fini(&request);
+    lathe_buf_fini(&search.block);
+}
+
 /* What cannot get in is refused with a hint; what is inside is answered. */
 static void a_full_shard_refuses_more(void **state)
 {
@@ -391,6 +442,7 @@ int main(void)
         TEST(cancel_stops_a_search),
         TEST(expired_work_is_dropped),
         TEST(an_unknown_collection_is_a_stale_route),
+        TEST(another_schema_version_is_a_stale_route),
         TEST(a_full_shard_refuses_more),
         TEST(a_request_sent_twice_is_answered_once),
         TEST(malformed_bodies_are_refused),
