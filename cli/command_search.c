@@ -25,13 +25,13 @@ struct question {
 static const char *guarantee_name(Lathe__V1__GuaranteeLevel level)
 {
     switch (level) {
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED:
         return "certified";
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_EXACT:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_EXACT:
         return "exact";
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL:
         return "target recall";
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_BUDGET:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_BUDGET:
         return "budget";
     default:
         return "unspecified";

@@ -201,7 +201,7 @@ static enum lathe_status commit(struct local *local, const struct lathe_catalog_
     if (ok) {
         lathe_store_batch_put(batch, LATHE_FAMILY_META, revision_key(),
                               lathe_bytes_of(revision, sizeof(revision)));
-        status = lathe_store_commit(local->store, batch, true, err);
+        status = lathe_store_commit_durably(local->store, batch, "catalog", err);
     } else {
         status = no_memory(err);
     }

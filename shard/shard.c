@@ -69,9 +69,10 @@ static void store_stop(struct lathe_shard *shard)
 }
 
 /* The store, what it holds, and the writer. On failure whatever was opened is closed again. */
-static enum lathe_status store_start(struct lathe_shard *shard, struct lathe_error *err)
+static enum lathe_status store_start(struct lathe_shard *shard, enum lathe_store_mode mode,
+                                     struct lathe_error *err)
 {
-    struct lathe_store_config store = {.mode = LATHE_STORE_OPEN_OR_CREATE,
+    struct lathe_store_config store = {.mode = mode,
                                        .families = LATHE_FAMILIES_ALL,
                                        .cache = shard->config.cache,
                                        .write_buffer_bytes = shard->config.write_buffer_bytes};
@@ -206,7 +207,7 @@ static void reopen(struct lathe_shard *shard, struct upkeep *upkeep)
         upkeep->memtables_charged = 0;
         store_stop(shard);
     }
-    if (store_start(shard, &err) != LATHE_OK) {
+    if (store_start(shard, LATHE_STORE_OPEN, &err) != LATHE_OK) {
         lathe_log(LATHE_LOG_ERROR, "reopen-failed", "shard=%u text=\"%s\"", shard->config.shard,
                   err.message);
         return;
@@ -272,7 +273,7 @@ enum lathe_status lathe_shard_start(const struct lathe_shard_config *config,
     shard->stop = lathe_queue_create(1, false);
     shard->dropped = lathe_queue_create(DROPPED_QUEUE, false);
     rc = shard->stop != NULL && shard->dropped != NULL
-             ? store_start(shard, err)
+             ? store_start(shard, LATHE_STORE_OPEN_OR_CREATE, err)
              : lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a shard");
     if (rc == LATHE_OK)
         rc = front_start(shard, err);

@@ -73,7 +73,8 @@ void lathe_task_answer(struct lathe_task *task, uint16_t kind, const ProtobufCMe
     lathe_message_encode(message, &task->reply_body);
     task->reply_kind = kind;
     if (task->reply_body.failed || task->reply_block.failed) {
-        (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for a reply");
+        /* Not a refusal: what was asked for may have been done. */
+        (void)lathe_fail(&err, LATHE_UNAVAILABLE, "no memory for a reply");
         lathe_task_fail(task, &err, false);
     }
 }

@@ -137,6 +137,7 @@ struct level {
 struct walk {
     uint64_t needed_bytes; /* unpacking takes at least this much memory */
     uint64_t limit_bytes;
+    bool known_only; /* a field that the descriptor does not have is refused */
     enum lathe_status status;
     struct lathe_error *err;
 };
@@ -214,6 +215,19 @@ static bool refuse(struct walk *walk, const struct level *level, const char *why
     walk->status = lathe_fail_field(walk->err, LATHE_INVALID_ARGUMENT, path, "%s%s%s: %s",
                                     level->descriptor->name, path[0] != '\0' ? ", " : "", path,
                                     why);
+    return false;
+}
+
+/* Notes that a field is not of this version. Returns false. */
+static bool refuse_unknown(struct walk *walk, const struct level *level, uint64_t number)
+{
+    char path[LATHE_ERROR_FIELD_BYTES] = "";
+
+    path_append(level, path, sizeof(path));
+    walk->status = lathe_fail_field(walk->err, LATHE_UNIMPLEMENTED, path,
+                                    "field %llu of %s is not known to this version, and what it "
+                                    "asks for would be left out",
+                                    (unsigned long long)number, level->descriptor->name);
     return false;
 }
 
@@ -411,6 +425,8 @@ static bool check_message(struct walk *walk, struct level *level, unsigned depth
         if (level->field == NULL || level->field->id != tag >> 3)
             level->field = protobuf_c_message_descriptor_get_field(level->descriptor,
                                                                    (unsigned)(tag >> 3));
+        if (level->field == NULL && walk->known_only)
+            return refuse_unknown(walk, level, tag >> 3);
         if (++members > SCANNED_FREE && !need(walk, level, SCANNED_BYTES))
             return false;
         if (!check_value(walk, level, (unsigned)(tag & 7), &p, depth))
@@ -434,15 +450,16 @@ static void free_nothing(void *arena, void *memory)
     (void)memory;
 }
 
-enum lathe_status lathe_message_decode(const ProtobufCMessageDescriptor *descriptor,
-                                       struct lathe_bytes bytes, struct lathe_arena *arena,
-                                       ProtobufCMessage **message_out, struct lathe_error *err)
+static enum lathe_status decode(const ProtobufCMessageDescriptor *descriptor,
+                                struct lathe_bytes bytes, bool known_only,
+                                struct lathe_arena *arena, ProtobufCMessage **message_out,
+                                struct lathe_error *err)
 {
     ProtobufCAllocator allocator = {allocate, free_nothing, arena};
     const struct lathe_reader reader = lathe_reader_of(
         bytes); /* never NULL, not even for no bytes */
     struct level root = {.descriptor = descriptor, .begin = reader.at, .end = reader.end};
-    struct walk walk = {.limit_bytes = arena_left(arena), .err = err};
+    struct walk walk = {.limit_bytes = arena_left(arena), .known_only = known_only, .err = err};
 
     *message_out = NULL;
     if (!check_message(&walk, &root, 1))
@@ -454,6 +471,21 @@ enum lathe_status lathe_message_decode(const ProtobufCMessageDescriptor *descrip
                           "%s needs more than the limit of %llu bytes of memory", descriptor->name,
                           (unsigned long long)walk.limit_bytes);
     return LATHE_OK;
+}
+
+enum lathe_status lathe_message_decode(const ProtobufCMessageDescriptor *descriptor,
+                                       struct lathe_bytes bytes, struct lathe_arena *arena,
+                                       ProtobufCMessage **message_out, struct lathe_error *err)
+{
+    return decode(descriptor, bytes, false, arena, message_out, err);
+}
+
+enum lathe_status lathe_message_decode_known(const ProtobufCMessageDescriptor *descriptor,
+                                             struct lathe_bytes bytes, struct lathe_arena *arena,
+                                             ProtobufCMessage **message_out,
+                                             struct lathe_error *err)
+{
+    return decode(descriptor, bytes, true, arena, message_out, err);
 }
 
 void lathe_message_encode(const ProtobufCMessage *message, struct lathe_buf *buf)

@@ -36,6 +36,13 @@ lathe_message_decode(const ProtobufCMessageDescriptor *descriptor, struct lathe_
                      struct lathe_arena *arena, ProtobufCMessage **message_out,
                      struct lathe_error *err);
 
+/* The same, but a field that the descriptor does not have is UNIMPLEMENTED, naming its number: a
+ * request of a newer client is refused rather than carried out without what that field asks for. */
+LATHE_MUST_CHECK enum lathe_status
+lathe_message_decode_known(const ProtobufCMessageDescriptor *descriptor, struct lathe_bytes bytes,
+                           struct lathe_arena *arena, ProtobufCMessage **message_out,
+                           struct lathe_error *err);
+
 /* Appends the encoded message to the buffer; buf->failed tells of lacking memory. */
 void lathe_message_encode(const ProtobufCMessage *message, struct lathe_buf *buf);
 #endif

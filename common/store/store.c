@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/store/store_internal.h"
 
@@ -49,10 +50,21 @@ static const struct {
     {"Not implemented", LATHE_FAILED_PRECONDITION},
 };
 
+/* A text is "code: reason: While ... /path...: text of errno", and only what stands before the
+ * first and behind the last path says what happened: a directory may have any name. */
 static enum lathe_status status_of_text(const char *text)
 {
+    size_t head_size = strcspn(text, "/");
+    const char *tail = text + head_size;
+
+    for (const char *at = tail; (at = strstr(at, ": ")) != NULL; at++)
+        tail = at;
+    if (strchr(tail, '/') != NULL)
+        tail = "";
     for (size_t i = 0; i < sizeof(text_statuses) / sizeof(text_statuses[0]); i++) {
-        if (strstr(text, text_statuses[i].text) != NULL)
+        const char *known = text_statuses[i].text;
+
+        if (memmem(text, head_size, known, strlen(known)) != NULL || strstr(tail, known) != NULL)
             return text_statuses[i].status;
     }
     return LATHE_INTERNAL;
@@ -456,4 +468,22 @@ enum lathe_status lathe_store_commit(struct lathe_store *store, struct lathe_sto
     rocksdb_write(store->db, sync ? store->write_synced : store->write_plain, batch->batch,
                   &failure);
     return lathe_store_result(&failure, "commit", err);
+}
+
+enum lathe_status lathe_store_commit_durably(struct lathe_store *store,
+                                             struct lathe_store_batch *batch, const char *doing,
+                                             struct lathe_error *err)
+{
+    struct lathe_error failure;
+    enum lathe_status status = lathe_store_commit(store, batch, true, &failure);
+
+    if (status == LATHE_OK)
+        return LATHE_OK;
+    lathe_log(LATHE_LOG_ERROR, "commit-failed", "store=%s while=%s status=%s text=\"%s\"",
+              store->path, doing, lathe_status_name(status), failure.message);
+    if (status != LATHE_RESOURCE_EXHAUSTED)
+        _exit(LATHE_EXIT_COMMIT_FAILED);
+    if (err != NULL)
+        *err = failure;
+    return status;
 }

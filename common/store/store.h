@@ -123,6 +123,16 @@ LATHE_MUST_CHECK enum lathe_status lathe_store_commit(struct lathe_store *store,
                                                       struct lathe_store_batch *batch, bool sync,
                                                       struct lathe_error *err);
 
+/* As lathe_store_commit() with `sync`, for state that others rely on: a failure other than a full
+ * disk does not return but ends the process (exit code LATHE_EXIT_COMMIT_FAILED), for nothing is
+ * known about the disk then, a failed sync must never be tried again, and the next start replays
+ * what was synced. `doing` goes to the log with it. */
+enum { LATHE_EXIT_COMMIT_FAILED = 70 };
+LATHE_MUST_CHECK enum lathe_status lathe_store_commit_durably(struct lathe_store *store,
+                                                              struct lathe_store_batch *batch,
+                                                              const char *doing,
+                                                              struct lathe_error *err);
+
 /* ---- Reading -------------------------------------------------------------------------------- */
 
 /* The store as it is now; reads through it see nothing later. Owner: the caller, who counts its own

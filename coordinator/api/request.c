@@ -102,8 +102,8 @@ enum lathe_status lathe_request_decode(struct lathe_request *request,
                                        struct lathe_bytes bytes, ProtobufCMessage **message_out,
                                        struct lathe_error *err)
 {
-    enum lathe_status status = lathe_message_decode(descriptor, bytes, &request->arena, message_out,
-                                                    err);
+    enum lathe_status status = lathe_message_decode_known(descriptor, bytes, &request->arena,
+                                                          message_out, err);
 
     request->arena.limit_bytes = work_limit_bytes;
     request->charged_bytes = request->arena.used_bytes;

@@ -50,22 +50,22 @@ static enum lathe_status guarantee_check(struct lathe_search_item *item, struct 
 {
     const Lathe__V1__Guarantee *guarantee = item->in->guarantee;
 
-    item->guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_EXACT;
+    item->guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_EXACT;
     if (guarantee == NULL)
         return LATHE_OK;
     switch (guarantee->level) {
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_UNSPECIFIED:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_UNSPECIFIED:
         return LATHE_OK;
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED:
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_EXACT:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_EXACT:
         break;
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL:
         if (!(guarantee->recall > 0.0 && guarantee->recall <= 1.0)) /* NaN too */
             return lathe_fail_field(err, LATHE_INVALID_ARGUMENT, "guarantee.recall",
                                     "a recall lies above 0 and is at most 1; this is %g",
                                     guarantee->recall);
         break;
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_BUDGET:
+    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_BUDGET:
         return lathe_fail_field(err, LATHE_UNIMPLEMENTED, "guarantee.level",
                                 "BUDGET is not served by this version");
     default:
@@ -348,7 +348,7 @@ static void query_append(const struct lathe_search_plan *plan, const struct lath
     query.exclude_idkey.data = (uint8_t *)(uintptr_t)item->like.bytes;
     query.exclude_idkey.len = item->like.size;
     query.guarantee = item->guarantee;
-    if (item->guarantee == LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL)
+    if (item->guarantee == LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL)
         query.recall = item->in->guarantee->recall;
     query.want_sizes = item->selects && plan->selection.payload;
     search.n_queries = 1;

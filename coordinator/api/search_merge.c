@@ -33,7 +33,7 @@ static const char *hits_fault(const struct lathe_search_plan *plan,
     if (reader.failed || lathe_reader_left(&reader) != 0)
         return "its ids are not as many as its scores";
     /* The levels' numbers fall with strength. */
-    if (hits->guarantee < LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED ||
+    if (hits->guarantee < LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED ||
         hits->guarantee > item->guarantee)
         return "its guarantee is weaker than asked for";
     return NULL;

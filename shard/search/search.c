@@ -7,7 +7,7 @@
 #include "shard.pb-c.h"
 #include "shard/search/read.h"
 
-enum { GUARANTEE_CERTIFIED = 1 };
+enum { GUARANTEE_LEVEL_CERTIFIED = 1 };
 
 /* A search under way: one scan for each field that its queries name. */
 struct search {
@@ -108,7 +108,7 @@ static Lathe__Shard__Hits *hits_build(struct search *search, const Lathe__Shard_
     hits->rows = rows;
     hits->rows_proposed = found->rows_scored;
     hits->bytes_read = found->bytes_read;
-    hits->guarantee = GUARANTEE_CERTIFIED;
+    hits->guarantee = GUARANTEE_LEVEL_CERTIFIED;
     if (found->hit_count == 0)
         return hits;
     for (uint32_t i = 0; i < found->hit_count; i++)

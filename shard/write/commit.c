@@ -6,7 +6,7 @@
 #include "common/base/log.h"
 #include "common/store/keys.h"
 
-enum { EXIT_COMMIT_FAILED = 70, EXIT_OUT_OF_MEMORY = 71 };
+enum { EXIT_OUT_OF_MEMORY = 71 };
 
 enum lathe_status lathe_commit_init(struct lathe_commit *commit, struct lathe_tables *tables,
                                     struct lathe_clients **clients_p,
@@ -55,12 +55,8 @@ enum lathe_status lathe_commit_log(struct lathe_commit *commit, struct lathe_log
 }
 
 /* After a failed commit nothing is known about what reached the disk. */
-static void commit_failed(struct lathe_commit *commit, const struct lathe_error *err)
+static void disk_full(struct lathe_commit *commit, const struct lathe_error *err)
 {
-    lathe_log(LATHE_LOG_ERROR, "commit-failed", "shard=%u status=%s text=\"%s\"", commit->shard,
-              lathe_status_name(err->status), err->message);
-    if (err->status != LATHE_RESOURCE_EXHAUSTED)
-        _exit(EXIT_COMMIT_FAILED);
     (void)lathe_fail(&commit->read_only, LATHE_UNAVAILABLE,
                      "shard %u is read-only: a commit failed (%s); it opens its store anew as soon "
                      "as there is space",
@@ -81,8 +77,8 @@ enum lathe_status lathe_commit_run(struct lathe_commit *commit, struct lathe_err
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory to commit");
     lathe_store_batch_put(batch, LATHE_FAMILY_META, lathe_key_view(&key),
                           lathe_buf_view(&commit->entry));
-    if (lathe_store_commit(commit->store, batch, true, err) != LATHE_OK) {
-        commit_failed(commit, err);
+    if (lathe_store_commit_durably(commit->store, batch, "write", err) != LATHE_OK) {
+        disk_full(commit, err);
         /* Whether the batch is there when the store is opened anew is not known: say so. */
         *err = commit->read_only;
         return err->status;

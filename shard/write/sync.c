@@ -73,6 +73,21 @@ static enum lathe_status sync_check(const Lathe__Shard__Sync *sync, struct lathe
     return LATHE_OK;
 }
 
+/* Ids are never used again, so two collections of one id mean that catalog and shard were put
+ * together from different copies. The slot key is random and tells them apart. */
+static enum lathe_status same_check(const struct lathe_shard_collection *held,
+                                    const Lathe__Shard__CollectionSpec *spec,
+                                    struct lathe_error *err)
+{
+    if (spec->slot_key.len == sizeof(held->slot_key) &&
+        memcmp(spec->slot_key.data, held->slot_key, sizeof(held->slot_key)) == 0)
+        return LATHE_OK;
+    return lathe_fail(err, LATHE_FAILED_PRECONDITION,
+                      "collection %u (\"%s\") is another one here (\"%s\"): catalog and shard are "
+                      "not of the same copy; restore the data directory as a whole",
+                      held->id, spec->name, held->name);
+}
+
 static enum lathe_status sync_stage(struct lathe_commit *commit, const Lathe__Shard__Sync *sync,
                                     struct made *made, Lathe__Shard__SyncReply *reply,
                                     struct lathe_error *err)
@@ -80,8 +95,13 @@ static enum lathe_status sync_stage(struct lathe_commit *commit, const Lathe__Sh
     enum lathe_status rc = LATHE_OK;
 
     for (size_t i = 0; i < sync->n_collections && rc == LATHE_OK; i++) {
-        if (lathe_tables_find(&commit->tables, sync->collections[i]->id) != NULL)
+        const struct lathe_table *held = lathe_tables_find(&commit->tables,
+                                                           sync->collections[i]->id);
+
+        if (held != NULL) {
+            rc = same_check(held->collection, sync->collections[i], err);
             continue;
+        }
         rc = create_stage(commit, sync->collections[i], sync->time_ms, &made->list[made->count],
                           err);
         made->count += rc == LATHE_OK;

@@ -75,7 +75,7 @@ void lathe_trim_step(struct lathe_trim *trim, struct lathe_store *store, uint64_
     lathe_log_state_record_encode(&after, &state);
     lathe_store_batch_put(batch, LATHE_FAMILY_META, lathe_key_view(&key), lathe_buf_view(&state));
     rc = state.failed ? lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory")
-                      : lathe_store_commit(store, batch, true, &err);
+                      : lathe_store_commit_durably(store, batch, "trim", &err);
     lathe_store_batch_destroy(batch);
     lathe_buf_fini(&state);
     if (rc == LATHE_OK) {

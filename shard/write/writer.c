@@ -56,7 +56,8 @@ static void answer_write(struct lathe_task *task, uint64_t seq, const struct lat
     reply.outcomes = lathe_arena_alloc(&task->arena, count * sizeof(*reply.outcomes));
     reply.versions = lathe_arena_alloc(&task->arena, count * sizeof(*reply.versions));
     if (reply.outcomes == NULL || reply.versions == NULL) {
-        (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for a reply");
+        /* Not a refusal: the write is committed all the same. */
+        (void)lathe_fail(&err, LATHE_UNAVAILABLE, "no memory for a reply");
         lathe_task_fail(task, &err, false);
         return;
     }

@@ -281,7 +281,7 @@ class DiskFullTest(lathe_case.LatheCase):
                         self.assertRegex(said, "No space left|Input/output error")
                     if error == "ENOSPC" and not ended:
                         self.read_on(lambda: self.assert_still(api))
-                # A broken disk ends the process with a shard's commit, but not with the catalog's.
+                # A broken disk ends the process when a commit meets it.
                 self.end(0, ASSERTED, *([70] if error == "EIO" else []))
                 self.disk.env = {}
                 self.disk.start()

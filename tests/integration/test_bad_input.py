@@ -392,7 +392,7 @@ class BadInputTest(lathe_case.LatheCase):
         levels = m.enum("GuaranteeLevel")
         like = lambda **more: dict(vector=None, like=m.PointId(**more))
         guarantee = lambda **more: dict(guarantee=m.Guarantee(**more))
-        recall = levels["GUARANTEE_TARGET_RECALL"]
+        recall = levels["GUARANTEE_LEVEL_TARGET_RECALL"]
         filter_tree = m.Filter(must=[m.Condition(field=m.FieldCondition(key="a", exists=True))])
         single = [
             ("no query", INVALID, "vector", None, dict(vector=None)),
@@ -416,7 +416,7 @@ class BadInputTest(lathe_case.LatheCase):
             ("multi", UNSERVED, "multi", None, dict(vector=None, multi=m.MultiVector())),
             ("fusion", UNSERVED, "fusion", None, dict(vector=None, fusion=m.Fusion())),
             ("BUDGET", UNSERVED, "guarantee.level", "BUDGET",
-             guarantee(level=levels["GUARANTEE_BUDGET"], budget_us=5)),
+             guarantee(level=levels["GUARANTEE_LEVEL_BUDGET"], budget_us=5)),
             ("unknown level", INVALID, "guarantee.level", "9", guarantee(level=9)),
             ("recall 0", INVALID, "guarantee.recall", None, guarantee(level=recall)),
             ("recall above 1", INVALID, "guarantee.recall", "1.5",

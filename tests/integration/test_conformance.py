@@ -80,7 +80,7 @@ class ConformanceTest(lathe_case.LatheCase):
 
     def assert_report(self, report, found, rows=ROWS):
         levels = self.api.schema.enum("GuaranteeLevel")
-        self.assertEqual(report.guarantee, levels["GUARANTEE_CERTIFIED"])
+        self.assertEqual(report.guarantee, levels["GUARANTEE_LEVEL_CERTIFIED"])
         self.assertEqual(report.estimated_recall, 1.0)
         self.assertEqual((report.coverage.shards_asked, report.coverage.shards_answered), (2, 2))
         self.assertEqual([shard.shard for shard in report.coverage.shards], [0, 1])
@@ -163,9 +163,9 @@ class ConformanceTest(lathe_case.LatheCase):
 
     def test_every_guarantee_that_is_served_is_certified(self):
         m, levels = self.api.schema, self.api.schema.enum("GuaranteeLevel")
-        for name, more in (("GUARANTEE_UNSPECIFIED", {}), ("GUARANTEE_EXACT", {}),
-                           ("GUARANTEE_CERTIFIED", {}),
-                           ("GUARANTEE_TARGET_RECALL", {"recall": 0.5})):
+        for name, more in (("GUARANTEE_LEVEL_UNSPECIFIED", {}), ("GUARANTEE_LEVEL_EXACT", {}),
+                           ("GUARANTEE_LEVEL_CERTIFIED", {}),
+                           ("GUARANTEE_LEVEL_TARGET_RECALL", {"recall": 0.5})):
             with self.subTest(level=name):
                 reply = self.search(METRICS[0], self.queries[0],
                                     guarantee=m.Guarantee(level=levels[name], **more))

@@ -399,7 +399,7 @@ static void searches_agree_with_brute_force(void **state)
         assert_int_equal(response->n_hits, 10);
         hits_equal(response, expected, 0, 0);
         assert_int_equal(response->report->guarantee,
-                         LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED);
+                         LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED);
         assert_int_equal(response->report->coverage->shards_answered, shards);
         assert_int_equal(response->report->plan->steps[0]->rows_in, POINTS);
         assert_string_equal(response->report->kernel, "scalar");

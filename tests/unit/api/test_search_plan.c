@@ -126,7 +126,7 @@ static void guarantee(struct scene *s, int level, double recall)
 }
 static void budget(struct scene *s)
 {
-    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_BUDGET, 0);
+    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_BUDGET, 0);
 }
 static void level_unknown(struct scene *s)
 {
@@ -134,15 +134,15 @@ static void level_unknown(struct scene *s)
 }
 static void recall_zero(struct scene *s)
 {
-    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL, 0);
+    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL, 0);
 }
 static void recall_above(struct scene *s)
 {
-    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL, 1.0000001);
+    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL, 1.0000001);
 }
 static void recall_nan(struct scene *s)
 {
-    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL, NAN);
+    guarantee(s, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL, NAN);
 }
 static void prefix(struct scene *s)
 {
@@ -262,16 +262,17 @@ static void searches_at_the_limits_are_taken_and_defaults_filled_in(void **state
         int asked;
         double recall;
         uint32_t sent;
-    } levels[] = {{0, 0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_EXACT},
-                  {1, 0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED},
-                  {2, 0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_EXACT},
-                  {3, 1.0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL}};
+    } levels[] = {{0, 0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_EXACT},
+                  {1, 0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED},
+                  {2, 0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_EXACT},
+                  {3, 1.0, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL}};
     struct scene *scene = scene_open(1);
 
     (void)state;
     assert_int_equal(scene_check(scene, 1, false), LATHE_OK);
     assert_int_equal(scene->plan.items[0].limit, 10);
-    assert_int_equal(scene->plan.items[0].guarantee, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_EXACT);
+    assert_int_equal(scene->plan.items[0].guarantee,
+                     LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_EXACT);
     assert_false(scene->plan.selects || scene->plan.allow_partial);
     for (size_t i = 0; i < 4; i++) {
         guarantee(scene, levels[i].asked, levels[i].recall);
@@ -331,7 +332,7 @@ static void the_frame_carries_every_query(void **state)
     scene->requests[1]->selection = &selection;
     scene->requests[1]->field = "title";
     scene->requests[1]->vector = fixture_vector(&scene->arena, FIXTURE_TITLE_DIMS);
-    guarantee(scene, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL, 0.9);
+    guarantee(scene, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL, 0.9);
     assert_int_equal(scene_check(scene, 2, true), LATHE_OK);
     lathe_search_body(&scene->plan, &body, &block);
     search = fixture_decode(&lathe__shard__search__descriptor, &body, &scene->arena);
@@ -341,7 +342,7 @@ static void the_frame_carries_every_query(void **state)
     assert_true(search->queries[0]->has_threshold);
     assert_true(search->queries[0]->threshold == -0.25f);
     assert_int_equal(search->queries[0]->guarantee,
-                     LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL);
+                     LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL);
     assert_true(search->queries[0]->recall == 0.9);
     assert_false(search->queries[0]->want_sizes);
     assert_false(search->queries[1]->has_threshold);
@@ -506,7 +507,7 @@ static Lathe__Shard__SearchReply *reply_make(struct scene *scene, const struct r
         hits->rows = 1000;
         hits->rows_proposed = 7;
         hits->bytes_read = 64000;
-        hits->guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED;
+        hits->guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED;
         reply->hits[q] = hits;
     }
     return reply;
@@ -610,7 +611,7 @@ static void a_wrong_list_of_hits_is_found_out(void **state)
     EXPECT_FAULT((hits->n_scores--, hits->n_payload_bytes--), "ids are not as many");
     EXPECT_FAULT(hits->n_payload_bytes--, "sizes");
     EXPECT_FAULT(hits->guarantee = 0, "guarantee");
-    EXPECT_FAULT(hits->guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_TARGET_RECALL,
+    EXPECT_FAULT(hits->guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL,
                  "guarantee");
     scene_close(scene);
 }
@@ -767,7 +768,8 @@ static void the_reply_tells_hits_and_report(void **state)
             at++;
         }
         assert_int_equal(at, one->n_hits);
-        assert_int_equal(one->report->guarantee, LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED);
+        assert_int_equal(one->report->guarantee,
+                         LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED);
         assert_true(one->report->estimated_recall == 1.0);
         assert_int_equal(one->report->plan->n_steps, 1);
         assert_string_equal(one->report->plan->steps[0]->name, "originals");

@@ -96,7 +96,7 @@ static enum lathe_status call_search(const char *path, const ProtobufCMessage *r
     coverage.shards_asked = coverage.shards_answered = 2;
     coverage.shards = shard_pointers;
     coverage.n_shards = 2;
-    report.guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_CERTIFIED;
+    report.guarantee = LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED;
     report.estimated_recall = 1;
     report.plan = &plan;
     report.coverage = &coverage;

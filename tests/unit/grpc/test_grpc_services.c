@@ -352,7 +352,7 @@ static void every_kind_of_symbol_is_found_in_its_file(void **state)
         {"grpc.health.v1.HealthCheckResponse.SERVING", "grpc/health/v1/health.proto"},
         {"grpc.health.v1.Health.Watch", "grpc/health/v1/health.proto"},
         {"lathe.v1.GuaranteeLevel", "lathe/v1/search.proto"},
-        {"lathe.v1.GUARANTEE_EXACT", "lathe/v1/search.proto"},
+        {"lathe.v1.GUARANTEE_LEVEL_EXACT", "lathe/v1/search.proto"},
         {"google.protobuf.Any", "google/protobuf/any.proto"},
         {"google.rpc.BadRequest.", NULL},
         {"google.rpc", NULL},

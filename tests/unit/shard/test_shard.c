@@ -54,6 +54,25 @@ static void a_write_is_searchable_when_it_is_acknowledged(void **state)
     }
 }
 
+/* A catalog that was restored from another copy gives ids again; the rows under them are others. */
+static void a_collection_of_the_same_id_and_another_key_is_refused(void **state)
+{
+    struct served *f = *state;
+    Lathe__Shard__CollectionSpec *spec = spec_make(&f->arena, 1, 1, (uint32_t[]){DIMS},
+                                                   (enum lathe_metric[]){LATHE_COSINE});
+    Lathe__Shard__Sync sync = LATHE__SHARD__SYNC__INIT;
+
+    served_sync(f, (uint32_t[]){1}, 1, 2, 1, 0);
+    served_write(f, 1, 0, 3, 1);
+    sync.collections = &spec;
+    sync.n_collections = 1;
+    sync.next_id = 2;
+    spec->slot_key.data[0] ^= 1;
+    (void)served_call_fails(f, &(struct asked){.kind = LATHE_FRAME_SYNC, .message = &sync.base},
+                            LATHE_FAILED_PRECONDITION);
+    assert_int_equal(served_search(f, 1, 10, false, 0)->hits[0]->n_scores, 3);
+}
+
 static const Lathe__Shard__Points *fetch_call(struct served *f, uint32_t collection,
                                               uint64_t request_id, const Lathe__Shard__Hits *hits,
                                               bool succeeds)
@@ -435,6 +454,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(hello_tells_what_the_shard_holds),
         TEST(hello_to_another_shard_is_refused),
+        TEST(a_collection_of_the_same_id_and_another_key_is_refused),
         TEST(a_write_is_searchable_when_it_is_acknowledged),
         TEST(fetch_reads_the_snapshot_of_its_search),
         TEST(a_released_search_cannot_be_fetched),

@@ -316,6 +316,22 @@ static void modes_never_make_or_take_a_store_by_accident(void **state)
                      LATHE_OK);
 }
 
+/* RocksDB's texts hold paths, and a directory may be called anything. */
+static void the_name_of_a_directory_is_not_taken_for_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct lathe_store_config config = {.mode = LATHE_STORE_OPEN_OR_CREATE,
+                                        .families = LATHE_FAMILIES_ALL};
+    struct lathe_store *store, *second;
+    struct lathe_error err = {0};
+    char path[4300];
+
+    (void)snprintf(path, sizeof(path), "%s/No space left: NoSpace", f->dir);
+    assert_int_equal(lathe_store_open(path, &config, &store, &err), LATHE_OK);
+    assert_int_equal(lathe_store_open(path, &config, &second, &err), LATHE_FAILED_PRECONDITION);
+    lathe_store_close(store);
+}
+
 static void a_store_of_other_families_is_refused_and_more_may_be_added(void **state)
 {
     struct fixture *f = *state;
@@ -509,6 +525,7 @@ int main(void)
         STORE_TEST(an_iterator_keeps_its_time_and_a_snapshot_sets_it),
         STORE_TEST(reopening_keeps_everything_flushed_or_not),
         STORE_TEST(modes_never_make_or_take_a_store_by_accident),
+        STORE_TEST(the_name_of_a_directory_is_not_taken_for_an_error),
         STORE_TEST(a_store_of_other_families_is_refused_and_more_may_be_added),
         STORE_TEST(a_store_that_lost_its_current_file_is_not_overwritten),
         STORE_TEST(a_second_open_in_the_same_process_is_refused),
