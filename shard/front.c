@@ -2,12 +2,11 @@
 #include "shard/front.h"
 
 #include <pthread.h>
-#include <stddef.h>
-#include <uthash.h>
 
 #include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/table.h"
 #include "shard.pb-c.h"
 #include "shard/search/read.h"
 
@@ -348,6 +347,11 @@ static void admit(struct lathe_front *front, const struct lathe_peer *peer,
     inside->name = name_of(peer, header.kind, header.request_id);
     inside->task = task;
     HASH_ADD(hh, front->inside, name, sizeof(inside->name), inside);
+    if (!lathe_table_holds(&inside->hh)) {
+        lathe_task_destroy(task);
+        (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for a request");
+        goto refuse;
+    }
     front->busy++;
     lathe_budget_charge(front->config.budget, LATHE_MEM_REQUESTS, task_bytes(task));
     dispatch(front, task);

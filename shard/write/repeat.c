@@ -2,11 +2,10 @@
 #include "shard/write/repeat.h"
 
 #include <inttypes.h>
-#include <stddef.h>
-#include <uthash.h>
 
 #include "common/base/id.h"
 #include "common/base/mem.h"
+#include "common/base/table.h"
 #include "common/store/keys.h"
 
 struct client {
@@ -42,6 +41,10 @@ static struct client *client_add(struct lathe_clients *clients, const uint8_t *i
         return NULL;
     memcpy(client->id, id, sizeof(client->id));
     HASH_ADD(hh, clients->known, id, sizeof(client->id), client);
+    if (!lathe_table_holds(&client->hh)) {
+        lathe_free(client);
+        return NULL;
+    }
     return client;
 }
 

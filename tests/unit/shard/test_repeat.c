@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/base/table.h"
 #include "shard/write/operation.h"
 
 enum { HOUR_MS = 3600 * 1000 };
@@ -354,6 +355,26 @@ static void what_is_not_committed_is_not_remembered(void **state)
     lathe_free(decoded);
 }
 
+/* Of a write's two tables, the group's and then the clients': each refuses, and nothing is left. */
+static void a_table_without_memory_refuses_the_write(void **state)
+{
+    static const char *const whose[] = {"no memory for a write", "no memory for a client's memory"};
+    struct fixture *f = *state;
+
+    for (int table = 0; table < 2; table++) {
+        struct lathe_task *task;
+
+        test_alloc_fail(sizeof(UT_hash_table), table);
+        task = write_at(f, f->client, 1, 1, now_ms(f));
+        assert_true(test_alloc_failed());
+        assert_int_equal(failure_of(task)->status, LATHE_RESOURCE_EXHAUSTED);
+        assert_string_equal(failure_of(task)->message, whose[table]);
+        lathe_task_destroy(task);
+    }
+    applies(f, f->client, 1, 1, 2);
+    repeats(f, f->client, 1, 1, 2);
+}
+
 static void a_damaged_result_is_data_loss(void **state)
 {
     struct fixture *f = *state;
@@ -382,6 +403,7 @@ int main(void)
         TEST(a_known_client_may_grow_old),
         TEST(silent_clients_are_forgotten),
         TEST(what_is_not_committed_is_not_remembered),
+        TEST(a_table_without_memory_refuses_the_write),
         TEST(a_damaged_result_is_data_loss),
     };
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "common/base/table.h"
+
 static void hello_tells_what_the_shard_holds(void **state)
 {
     struct served *f = *state;
@@ -228,6 +230,21 @@ static void a_full_shard_refuses_more(void **state)
     (void)served_call(f, &asked, &lathe__shard__points__descriptor);
 }
 
+/* The front's table of what is inside, when it has no memory for the first entry. */
+static void a_table_without_memory_refuses_the_request(void **state)
+{
+    struct served *f = *state;
+    Lathe__Shard__List list;
+    Lathe__Shard__Fetch fetch;
+    struct asked asked = served_list_of(&list, &fetch, 1);
+
+    served_sync(f, (uint32_t[]){1}, 1, 2, 1, 0);
+    test_alloc_fail(sizeof(UT_hash_table), 0);
+    (void)served_call_fails(f, &asked, LATHE_RESOURCE_EXHAUSTED);
+    assert_true(test_alloc_failed());
+    (void)served_call(f, &asked, &lathe__shard__points__descriptor);
+}
+
 /* A frame that comes twice while it is inside is answered once. */
 static void a_request_sent_twice_is_answered_once(void **state)
 {
@@ -392,6 +409,7 @@ int main(void)
         TEST(expired_work_is_dropped),
         TEST(an_unknown_collection_is_a_stale_route),
         TEST(a_full_shard_refuses_more),
+        TEST(a_table_without_memory_refuses_the_request),
         TEST(a_request_sent_twice_is_answered_once),
         TEST(malformed_bodies_are_refused),
         TEST(a_restarted_shard_answers_with_the_same_bytes),
