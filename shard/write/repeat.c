@@ -112,16 +112,35 @@ void lathe_clients_close(struct lathe_clients *clients)
     lathe_free(clients);
 }
 
+/* An id is refused once it is too old to tell a repeat from a new request. One dated ahead would
+ * still be young when its client has long been forgotten. */
+static enum lathe_status new_client_check(const struct lathe_request_key *key,
+                                          struct lathe_error *err)
+{
+    uint64_t made_ms = lathe_uuid_time_ms(key->client_id);
+
+    if (made_ms + LATHE_CLIENT_FORGET_MS < key->time_ms)
+        return lathe_fail_field(err, LATHE_FAILED_PRECONDITION, "client_id",
+                                "this client id is older than 24 h and unknown here, so a repeat "
+                                "could not be told from a new request: make a new client id");
+    if (made_ms > key->time_ms && made_ms - key->time_ms > LATHE_CLIENT_FORGET_MS)
+        return lathe_fail_field(err, LATHE_INVALID_ARGUMENT, "client_id",
+                                "this client id is dated %" PRIu64
+                                " ms ahead of the server's clock, the limit is %llu (24 h): set "
+                                "the client's clock and make a new client id",
+                                made_ms - key->time_ms, LATHE_CLIENT_FORGET_MS);
+    return LATHE_OK;
+}
+
 /* The refusals that concern a client's age and number. */
 static enum lathe_status age_check(const struct lathe_clients *clients, const struct client *client,
                                    const struct lathe_request_key *key, struct lathe_error *err)
 {
     if (client == NULL) {
-        if (lathe_uuid_time_ms(key->client_id) + LATHE_CLIENT_FORGET_MS < key->time_ms)
-            return lathe_fail_field(
-                err, LATHE_FAILED_PRECONDITION, "client_id",
-                "this client id is older than 24 h and unknown here, so a repeat "
-                "could not be told from a new request: make a new client id");
+        enum lathe_status rc = new_client_check(key, err);
+
+        if (rc != LATHE_OK)
+            return rc;
         if (HASH_COUNT(clients->known) >= LATHE_MAX_CLIENTS)
             return lathe_fail_field(
                 err, LATHE_RESOURCE_EXHAUSTED, "client_id",

@@ -272,6 +272,27 @@ static void an_unknown_client_of_yesterday_is_refused(void **state)
     applies(f, edge, 1, 1, 2);
 }
 
+static void an_unknown_client_of_the_day_after_tomorrow_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct lathe_task *task;
+    uint8_t edge[16];
+
+    lathe_uuid_new(now_ms(f) + LATHE_CLIENT_FORGET_MS + 1, f->client);
+    task = write_at(f, f->client, 1, 1, now_ms(f));
+    assert_int_equal(failure_of(task)->status, LATHE_INVALID_ARGUMENT);
+    assert_string_equal(failure_of(task)->field, "client_id");
+    assert_non_null(strstr(failure_of(task)->message,
+                           "86400001 ms ahead of the server's clock, the limit is 86400000"));
+    lathe_task_destroy(task);
+    lathe_uuid_new(((uint64_t)1 << 48) - 1, edge); /* the largest time an id can carry */
+    refuses(f, edge, 1, 1, LATHE_INVALID_ARGUMENT, "client_id");
+    lathe_uuid_new(now_ms(f) + LATHE_CLIENT_FORGET_MS, edge);
+    applies(f, edge, 1, 1, 2);
+    fake_clock_advance(&f->parts.clock, 1);
+    applies(f, f->client, 1, 1, 3); /* no longer too far ahead */
+}
+
 static void a_known_client_may_grow_old(void **state)
 {
     struct fixture *f = *state;
@@ -400,6 +421,7 @@ int main(void)
         TEST(client_ids_and_digests_must_be_whole),
         TEST(a_repeat_in_the_same_group_is_a_repeat),
         TEST(an_unknown_client_of_yesterday_is_refused),
+        TEST(an_unknown_client_of_the_day_after_tomorrow_is_refused),
         TEST(a_known_client_may_grow_old),
         TEST(silent_clients_are_forgotten),
         TEST(what_is_not_committed_is_not_remembered),
