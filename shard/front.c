@@ -5,13 +5,16 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stddef.h>
-#include <uthash.h>
 
 #include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/table.h"
 #include "shard.pb-c.h"
 #include "shard/search/read.h"
+
+_Static_assert(LATHE_MEMORY_INSERT_PERCENT + LATHE_MEMORY_REQUEST_PERCENT <= 100,
+               "inserts leave requests their share of the memory");
 
 /* Who asked (peer), what (kind: a held SEARCH and its FETCH share an id), under which id; as bytes.
  */
@@ -116,11 +119,6 @@ static void send_failure(struct lathe_front *front, const struct lathe_peer *pee
     send(front, peer, header, LATHE_FRAME_ERROR, &body, &block);
 }
 
-static int64_t task_bytes(const struct lathe_task *task)
-{
-    return (int64_t)(task->request.body.size + task->request.block.size);
-}
-
 /* Sends a finished task's reply; a held search stays, everything else is freed. */
 static void task_done(struct lathe_front *front, struct lathe_task *task)
 {
@@ -131,8 +129,8 @@ static void task_done(struct lathe_front *front, struct lathe_task *task)
     send(front, &task->peer, header, (enum lathe_frame_kind)task->reply_kind, &task->reply_body,
          &task->reply_block);
     front->busy--;
-    lathe_budget_charge(front->config.budget, LATHE_MEM_REQUESTS, -task_bytes(task));
     if (task->hold && !atomic_load_explicit(&task->cancelled, memory_order_relaxed)) {
+        lathe_task_hold(task);
         inside->held = true;
         return;
     }
@@ -386,7 +384,7 @@ static void admit(struct lathe_front *front, const struct lathe_peer *peer,
         (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for a request");
         goto refuse;
     }
-    if (lathe_task_create(peer, frame, descriptor, &task, &err) != LATHE_OK)
+    if (lathe_task_create(peer, frame, descriptor, front->config.budget, &task, &err) != LATHE_OK)
         goto refuse;
     task->received_us = now_us;
     task->deadline_us = header.budget_us > UINT64_MAX - now_us ? UINT64_MAX
@@ -395,8 +393,12 @@ static void admit(struct lathe_front *front, const struct lathe_peer *peer,
     inside->name = name_of(peer, header.kind, header.request_id);
     inside->task = task;
     HASH_ADD(hh, front->inside, name, sizeof(inside->name), inside);
+    if (!lathe_table_holds(&inside->hh)) {
+        lathe_task_destroy(task);
+        (void)lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for a request");
+        goto refuse;
+    }
     front->busy++;
-    lathe_budget_charge(front->config.budget, LATHE_MEM_REQUESTS, task_bytes(task));
     dispatch(front, task);
     return;
 refuse:

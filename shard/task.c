@@ -1,12 +1,14 @@
 /* task.c - see task.h. */
 #include "shard/task.h"
 
+#include <inttypes.h>
+
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "shard.pb-c.h"
 
-enum { BLOCK_ALIGN = 16 };
+enum { BLOCK_ALIGN = 16, RETRY_MS = 1000 };
 
 /* Vectors are read as floats in place, so the block must be aligned; ZeroMQ does not promise that.
  */
@@ -23,9 +25,27 @@ static bool block_align(struct lathe_task *task)
     return true;
 }
 
+static void charge_set(struct lathe_task *task, uint64_t bytes)
+{
+    lathe_budget_charge(task->budget, LATHE_MEM_REQUESTS,
+                        (int64_t)bytes - (int64_t)task->charged_bytes);
+    task->charged_bytes = bytes;
+}
+
+/* From here on the task is charged for what it holds now. */
+static void charge_settle(struct lathe_task *task)
+{
+    size_t copied = task->block_copy != NULL ? task->block.size : 0;
+
+    charge_set(task, sizeof(*task) + task->request.body.size + task->request.block.size + copied +
+                         task->arena.used_bytes + task->reply_body.capacity +
+                         task->reply_block.capacity);
+}
+
 enum lathe_status lathe_task_create(const struct lathe_peer *peer, struct lathe_frame *frame,
                                     const ProtobufCMessageDescriptor *descriptor,
-                                    struct lathe_task **task_out, struct lathe_error *err)
+                                    struct lathe_budget *budget, struct lathe_task **task_out,
+                                    struct lathe_error *err)
 {
     struct lathe_task *task = lathe_zalloc(sizeof(*task));
     enum lathe_status rc;
@@ -36,6 +56,7 @@ enum lathe_status lathe_task_create(const struct lathe_peer *peer, struct lathe_
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a request");
     }
     task->peer = *peer;
+    task->budget = budget;
     task->request = *frame;
     *frame = (struct lathe_frame){0};
     lathe_arena_init(&task->arena, LATHE_ARENA_DEFAULT_BYTES);
@@ -45,6 +66,7 @@ enum lathe_status lathe_task_create(const struct lathe_peer *peer, struct lathe_
     /* The reply is put together in the same arena, and may be as large whatever the request took.
      */
     task->arena.limit_bytes = task->arena.used_bytes + LATHE_ARENA_DEFAULT_BYTES;
+    charge_settle(task);
     if (rc == LATHE_OK)
         *task_out = task;
     else
@@ -52,17 +74,48 @@ enum lathe_status lathe_task_create(const struct lathe_peer *peer, struct lathe_
     return rc;
 }
 
+/* Frees what came and what went. */
+static void messages_free(struct lathe_task *task)
+{
+    lathe_arena_fini(&task->arena);
+    task->message = NULL;
+    lathe_free(task->block_copy);
+    task->block_copy = NULL;
+    task->block = lathe_bytes_of(NULL, 0);
+    lathe_frame_fini(&task->request);
+    lathe_buf_fini(&task->reply_body);
+    lathe_buf_fini(&task->reply_block);
+}
+
+void lathe_task_hold(struct lathe_task *task)
+{
+    messages_free(task);
+    charge_settle(task);
+}
+
 void lathe_task_destroy(struct lathe_task *task)
 {
     if (task == NULL)
         return;
     lathe_snapshot_release(task->snapshot);
-    lathe_arena_fini(&task->arena);
-    lathe_free(task->block_copy);
-    lathe_frame_fini(&task->request);
-    lathe_buf_fini(&task->reply_body);
-    lathe_buf_fini(&task->reply_block);
+    messages_free(task);
+    charge_set(task, 0);
     lathe_free(task);
+}
+
+enum lathe_status lathe_task_reserve(struct lathe_task *task, uint64_t bytes,
+                                     struct lathe_error *err)
+{
+    if (lathe_budget_take_request(task->budget, bytes)) {
+        task->charged_bytes += bytes;
+        return LATHE_OK;
+    }
+    (void)lathe_fail(err, LATHE_RESOURCE_EXHAUSTED,
+                     "memory: the request needs %" PRIu64 " bytes more, and %" PRIu64 " of %" PRIu64
+                     " are used (--memory-limit): ask for less, or again later",
+                     bytes, lathe_budget_used(task->budget), task->budget->limit_bytes);
+    err->retry_after_ms = RETRY_MS;
+    return LATHE_RESOURCE_EXHAUSTED;
 }
 
 void lathe_task_answer(struct lathe_task *task, uint16_t kind, const ProtobufCMessage *message)
@@ -97,6 +150,7 @@ void lathe_task_fail(struct lathe_task *task, const struct lathe_error *err, boo
 
 void lathe_task_finish(struct lathe_task *task)
 {
+    charge_settle(task);
     /* The queue has room for every task that admission lets in, so a push can only fail by a
      * mistake. */
     LATHE_REQUIRE(lathe_queue_push(task->done, task));

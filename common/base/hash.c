@@ -3,14 +3,27 @@
 
 #include <isa-l/crc.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sodium.h>
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
 
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool ready;
+static uint8_t process_key[LATHE_SLOT_KEY_BYTES];
+
+/* Once: tables that hold elements already need the key to stay. */
+static void init(void)
+{
+    ready = sodium_init() >= 0;
+    if (ready)
+        lathe_random(process_key, sizeof(process_key));
+}
+
 bool lathe_hash_init(void)
 {
-    return sodium_init() >= 0;
+    return pthread_once(&once, init) == 0 && ready;
 }
 
 uint64_t lathe_siphash(const uint8_t key[LATHE_SLOT_KEY_BYTES], struct lathe_bytes bytes)
@@ -19,6 +32,11 @@ uint64_t lathe_siphash(const uint8_t key[LATHE_SLOT_KEY_BYTES], struct lathe_byt
 
     (void)crypto_shorthash_siphash24(out, bytes.data, bytes.size, key);
     return lathe_get_u64le(out);
+}
+
+uint64_t lathe_hash_keyed(struct lathe_bytes bytes)
+{
+    return lathe_siphash(process_key, bytes);
 }
 
 uint32_t lathe_slot_of(const uint8_t key[LATHE_SLOT_KEY_BYTES], struct lathe_bytes idkey)

@@ -28,6 +28,8 @@
 #define LATHE_SLOTS            16384u
 #define LATHE_CLIENT_WINDOW    1024u /* write results remembered for each client */
 #define LATHE_CLIENT_FORGET_MS (24ull * 3600ull * 1000ull)
+/* How far a new client's id may be dated ahead of the server's clock. */
+#define LATHE_CLIENT_AHEAD_MS (10ull * 60ull * 1000ull)
 
 #define LATHE_DEFAULT_PAYLOAD_BYTES     (1024u * 1024u)
 #define LATHE_DEFAULT_SEARCH_TIMEOUT_MS 2000u

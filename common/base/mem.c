@@ -119,6 +119,30 @@ bool lathe_budget_has_room(struct lathe_budget *budget, uint64_t bytes, unsigned
     return bytes <= allowed && lathe_budget_used(budget) <= allowed - bytes;
 }
 
+static bool request_fits(struct lathe_budget *budget, uint64_t bytes)
+{
+    uint64_t share;
+    int64_t used;
+
+    if (lathe_budget_has_room(budget, bytes, 100))
+        return true;
+    share = budget->limit_bytes / 100 * LATHE_MEMORY_REQUEST_PERCENT;
+    used = atomic_load_explicit(&budget->used_bytes[LATHE_MEM_REQUESTS], memory_order_relaxed);
+    return bytes <= share && used <= (int64_t)(share - bytes);
+}
+
+bool lathe_budget_take_request(struct lathe_budget *budget, uint64_t bytes)
+{
+    if (!request_fits(budget, bytes))
+        return false;
+    lathe_budget_charge(budget, LATHE_MEM_REQUESTS, (int64_t)bytes);
+    if (request_fits(budget, 0))
+        return true;
+    /* Another request took the room in between. */
+    lathe_budget_charge(budget, LATHE_MEM_REQUESTS, -(int64_t)bytes);
+    return false;
+}
+
 /* The number in a one-line file; 0 if there is none ("max" in a cgroup without a limit). */
 static uint64_t number_in_file(const char *path)
 {

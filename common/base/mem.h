@@ -30,7 +30,7 @@ bool lathe_grow(void *array_p, size_t *capacity_p, size_t wanted, size_t size);
     X(IDS, "ids")             /* ids and row maps beside them */               \
     X(MEMTABLES, "memtables") /* RocksDB's write buffers */                    \
     X(CACHE, "block_cache")   /* RocksDB's one block cache */                  \
-    X(REQUESTS, "requests")   /* calls in flight: messages, queues, replies */
+    X(REQUESTS, "requests")   /* calls in flight: messages, scans, replies */
 
 enum lathe_mem_part {
 #define LATHE_MEM_PART_ENUM(name, text) LATHE_MEM_##name,
@@ -38,6 +38,8 @@ enum lathe_mem_part {
 #undef LATHE_MEM_PART_ENUM
         LATHE_MEM_PARTS
 };
+
+enum { LATHE_MEMORY_REQUEST_PERCENT = 5 }; /* of the limit, whatever the other parts use */
 
 /* One a process; every shard and the coordinator of `lathe serve` share it. Threads: any. */
 struct lathe_budget {
@@ -51,6 +53,11 @@ uint64_t lathe_budget_used(struct lathe_budget *budget);
 void lathe_budget_charge(struct lathe_budget *budget, enum lathe_mem_part part, int64_t bytes);
 /* True if `bytes` more would still leave the budget under `percent` of its limit. */
 bool lathe_budget_has_room(struct lathe_budget *budget, uint64_t bytes, unsigned percent);
+/* Charges a request's bytes to LATHE_MEM_REQUESTS before it takes them, if they fit: the budget
+ * stays within its limit, or requests together within LATHE_MEMORY_REQUEST_PERCENT of it, so that a
+ * process which data has filled goes on answering. False: nothing is charged. `budget` may be NULL.
+ */
+bool lathe_budget_take_request(struct lathe_budget *budget, uint64_t bytes);
 /* 80 % of what this process may use: its cgroup's limit, or else the machine's memory. */
 uint64_t lathe_memory_default_limit(void);
 #endif

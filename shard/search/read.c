@@ -269,7 +269,9 @@ static enum lathe_status run_add(struct result *result, const struct lathe_bytes
                 (unsigned long long)result->limit_bytes, result->points.n_data);
         }
         result->bytes += bytes;
-        rc = point_add(result, &records[i], idkeys[i], err);
+        rc = lathe_task_reserve(result->task, LATHE_TASK_REPLY_COPIES * bytes, err);
+        if (rc == LATHE_OK)
+            rc = point_add(result, &records[i], idkeys[i], err);
     }
     return rc;
 }

@@ -298,6 +298,13 @@ static void finish(struct lathe_pool_job *job)
     scan->done(scan, scan->context);
 }
 
+uint64_t lathe_scan_query_bytes(uint32_t limit, unsigned threads)
+{
+    uint64_t hits = ((uint64_t)limit + 1) * sizeof(struct lathe_hit); /* 1: a top-k's head */
+
+    return sizeof(struct running) + threads * (sizeof(struct found) + hits) + hits;
+}
+
 struct lathe_scan *lathe_scan_create(const struct lathe_scan_config *config,
                                      const struct lathe_scan_query *queries, size_t query_count,
                                      void (*done)(struct lathe_scan *scan, void *context),

@@ -63,6 +63,10 @@ struct lathe_scan *lathe_scan_create(const struct lathe_scan_config *config,
 void lathe_scan_run(struct lathe_scan *scan, struct lathe_pool *pool);
 void lathe_scan_destroy(struct lathe_scan *scan); /* NULL is accepted */
 
+/* What a scan takes for one query, at most: what each of the pool's threads finds, and the hits put
+ * together. Beside that only the list of ranges, a millionth of the rows. */
+uint64_t lathe_scan_query_bytes(uint32_t limit, unsigned threads);
+
 /* After `done`. LATHE_OK: the answers are complete. DEADLINE_EXCEEDED, CANCELLED: it was stopped.
  * RESOURCE_EXHAUSTED: memory was short. */
 enum lathe_status lathe_scan_status(const struct lathe_scan *scan);

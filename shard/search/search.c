@@ -9,6 +9,9 @@
 
 enum { GUARANTEE_LEVEL_CERTIFIED = 1 };
 
+/* Of a hit in a reply, at most: score, payload size, id key with its length. */
+enum { HIT_BYTES = 4 + 5 + 1 + LATHE_IDKEY_MAX_BYTES };
+
 /* A search under way: one scan for each field that its queries name. */
 struct search {
     const struct lathe_search_config *config;
@@ -89,6 +92,34 @@ static enum lathe_status check(const struct search *search, struct lathe_error *
                                 "%llu results over all queries, the limit is %u",
                                 (unsigned long long)results, LATHE_MAX_BATCH_RESULTS);
     return LATHE_OK;
+}
+
+/* ---- Memory ---- */
+
+/* Hits that a query can have: there are no more than rows. At least 1. */
+static uint32_t hits_at_most(const struct search *search, const Lathe__Shard__Query *asked)
+{
+    uint64_t rows = search->view->fields[asked->vector->field]->row_count;
+
+    if (rows == 0)
+        return 1;
+    return asked->limit < rows ? asked->limit : (uint32_t)rows;
+}
+
+/* Charges the whole search before anything of it is taken. */
+static enum lathe_status reserve(struct search *search, struct lathe_error *err)
+{
+    unsigned threads = lathe_pool_threads(search->config->pool);
+    uint64_t bytes = sizeof(*search);
+
+    for (size_t i = 0; i < search->message->n_queries; i++) {
+        uint32_t hits = hits_at_most(search, search->message->queries[i]);
+
+        bytes += lathe_scan_query_bytes(hits, threads) +
+                 LATHE_TASK_REPLY_COPIES *
+                     (sizeof(Lathe__Shard__Hits) + (uint64_t)hits * HIT_BYTES);
+    }
+    return lathe_task_reserve(search->task, bytes, err);
 }
 
 /* ---- The reply ---- */
@@ -240,7 +271,7 @@ static bool scan_build(struct search *search, uint32_t field)
         queries[count++] = (struct lathe_scan_query){
             .vector = (const float *)(const void *)(search->task->block.data +
                                                     asked->vector->offset),
-            .limit = asked->limit,
+            .limit = hits_at_most(search, asked),
             .has_threshold = asked->has_threshold,
             .threshold = asked->threshold,
             .exclude = lathe_bytes_of(asked->exclude_idkey.data, asked->exclude_idkey.len)};
@@ -268,7 +299,7 @@ void lathe_search_start(const struct lathe_search_config *config, struct lathe_t
     search->task = task;
     search->message = (const Lathe__Shard__Search *)task->message;
     search->view = lathe_snapshot_find(task->snapshot, task->request.header.collection);
-    if (check(search, &err) != LATHE_OK) {
+    if (check(search, &err) != LATHE_OK || reserve(search, &err) != LATHE_OK) {
         fail(search, &err);
         return;
     }

@@ -1,11 +1,9 @@
 /* group.c - see group.h. */
 #include "shard/write/group.h"
 
-#include <stddef.h>
-#include <uthash.h>
-
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "common/base/table.h"
 #include "common/store/keys.h"
 
 /* The points of a group by collection and id. */
@@ -121,11 +119,15 @@ enum lathe_status lathe_group_find(struct lathe_group *group, struct lathe_table
         entry->point.table = table;
         entry->point.slot = lathe_slot_of(table->collection->slot_key, idkey);
         rc = point_load(group, &entry->point, err);
+        if (rc == LATHE_OK) {
+            HASH_ADD(hh, group->points, key, 4 + idkey.size, entry);
+            if (!lathe_table_holds(&entry->hh))
+                rc = lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a write");
+        }
         if (rc != LATHE_OK) {
             lathe_free(entry);
             return rc;
         }
-        HASH_ADD(hh, group->points, key, 4 + idkey.size, entry);
     }
     *point_out = &entry->point;
     return LATHE_OK;

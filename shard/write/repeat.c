@@ -2,11 +2,10 @@
 #include "shard/write/repeat.h"
 
 #include <inttypes.h>
-#include <stddef.h>
-#include <uthash.h>
 
 #include "common/base/id.h"
 #include "common/base/mem.h"
+#include "common/base/table.h"
 #include "common/store/keys.h"
 
 struct client {
@@ -24,7 +23,16 @@ struct lathe_clients {
     struct lathe_store *store;
     struct client *known;
     struct client *touched; /* by the group in the making */
+    /* Clients silent since before this time were forgotten, with the group in the making, and as it
+     * was committed. It only grows, whatever the clocks do. */
+    uint64_t forgotten_before_ms;
+    uint64_t stored_forgotten_before_ms;
 };
+
+static struct lathe_key forgotten_key(void)
+{
+    return lathe_key_meta_named("clients-forgotten-before");
+}
 
 static struct client *client_find(const struct lathe_clients *clients, const uint8_t *id)
 {
@@ -42,6 +50,10 @@ static struct client *client_add(struct lathe_clients *clients, const uint8_t *i
         return NULL;
     memcpy(client->id, id, sizeof(client->id));
     HASH_ADD(hh, clients->known, id, sizeof(client->id), client);
+    if (!lathe_table_holds(&client->hh)) {
+        lathe_free(client);
+        return NULL;
+    }
     return client;
 }
 
@@ -63,6 +75,25 @@ static enum lathe_status load_one(struct lathe_clients *clients, struct lathe_by
     client->record = client->stored = record;
     client->is_stored = true;
     return LATHE_OK;
+}
+
+static enum lathe_status load_forgotten(struct lathe_clients *clients, struct lathe_error *err)
+{
+    struct lathe_key key = forgotten_key();
+    struct lathe_store_value value;
+    enum lathe_status rc = lathe_store_get(clients->store, NULL, LATHE_FAMILY_META,
+                                           lathe_key_view(&key), &value, err);
+
+    if (rc == LATHE_OK && value.found) {
+        if (value.bytes.size == sizeof(uint64_t))
+            clients->forgotten_before_ms = lathe_get_u64le(value.bytes.data);
+        else
+            rc = lathe_fail(err, LATHE_DATA_LOSS, "the record of forgotten clients has %zu bytes",
+                            value.bytes.size);
+    }
+    clients->stored_forgotten_before_ms = clients->forgotten_before_ms;
+    lathe_store_value_release(&value);
+    return rc;
 }
 
 enum lathe_status lathe_clients_open(struct lathe_store *store, struct lathe_clients **clients_out,
@@ -89,6 +120,8 @@ enum lathe_status lathe_clients_open(struct lathe_store *store, struct lathe_cli
     }
     lathe_store_iter_destroy(iter);
     if (rc == LATHE_OK)
+        rc = load_forgotten(clients, err);
+    if (rc == LATHE_OK)
         *clients_out = clients;
     else
         lathe_clients_close(clients);
@@ -109,16 +142,44 @@ void lathe_clients_close(struct lathe_clients *clients)
     lathe_free(clients);
 }
 
+/* An id that may have been forgotten is refused, for a repeat could not be told from a new request.
+ * A client that was forgotten wrote last before forgotten_before_ms, and its id was made no later
+ * than LATHE_CLIENT_AHEAD_MS after that. */
+static enum lathe_status new_client_check(const struct lathe_clients *clients,
+                                          const struct lathe_request_key *key,
+                                          struct lathe_error *err)
+{
+    uint64_t made_ms = lathe_uuid_time_ms(key->client_id);
+
+    if (clients->forgotten_before_ms > 0 &&
+        (made_ms < clients->forgotten_before_ms ||
+         made_ms - clients->forgotten_before_ms < LATHE_CLIENT_AHEAD_MS))
+        return lathe_fail_field(err, LATHE_FAILED_PRECONDITION, "client_id",
+                                "clients as old as this id were forgotten here, so a repeat could "
+                                "not be told from a new request: make a new client id (by a clock "
+                                "that is right)");
+    if (made_ms + LATHE_CLIENT_FORGET_MS < key->time_ms)
+        return lathe_fail_field(err, LATHE_FAILED_PRECONDITION, "client_id",
+                                "this client id is older than 24 h and unknown here, so a repeat "
+                                "could not be told from a new request: make a new client id");
+    if (made_ms > key->time_ms && made_ms - key->time_ms > LATHE_CLIENT_AHEAD_MS)
+        return lathe_fail_field(err, LATHE_INVALID_ARGUMENT, "client_id",
+                                "this client id is dated %" PRIu64
+                                " ms ahead of the server's clock, the limit is %llu (10 min): "
+                                "set the client's clock and make a new client id",
+                                made_ms - key->time_ms, LATHE_CLIENT_AHEAD_MS);
+    return LATHE_OK;
+}
+
 /* The refusals that concern a client's age and number. */
 static enum lathe_status age_check(const struct lathe_clients *clients, const struct client *client,
                                    const struct lathe_request_key *key, struct lathe_error *err)
 {
     if (client == NULL) {
-        if (lathe_uuid_time_ms(key->client_id) + LATHE_CLIENT_FORGET_MS < key->time_ms)
-            return lathe_fail_field(
-                err, LATHE_FAILED_PRECONDITION, "client_id",
-                "this client id is older than 24 h and unknown here, so a repeat "
-                "could not be told from a new request: make a new client id");
+        enum lathe_status rc = new_client_check(clients, key, err);
+
+        if (rc != LATHE_OK)
+            return rc;
         if (HASH_COUNT(clients->known) >= LATHE_MAX_CLIENTS)
             return lathe_fail_field(
                 err, LATHE_RESOURCE_EXHAUSTED, "client_id",
@@ -220,6 +281,10 @@ void lathe_clients_settle(struct lathe_clients *clients, bool committed)
         clients->touched = client->next_touched;
         settle_one(clients, client, committed);
     }
+    if (committed)
+        clients->stored_forgotten_before_ms = clients->forgotten_before_ms;
+    else
+        clients->forgotten_before_ms = clients->stored_forgotten_before_ms;
 }
 
 enum lathe_status lathe_clients_remember(struct lathe_clients *clients,
@@ -265,8 +330,15 @@ size_t lathe_clients_forget(struct lathe_clients *clients, struct lathe_store_ba
                             uint64_t before_ms)
 {
     struct client *client, *next;
+    struct lathe_key record_key = forgotten_key();
+    uint8_t record[sizeof(uint64_t)];
     size_t forgotten = 0;
 
+    if (before_ms > clients->forgotten_before_ms)
+        clients->forgotten_before_ms = before_ms;
+    lathe_put_u64le(record, clients->forgotten_before_ms);
+    lathe_store_batch_put(batch, LATHE_FAMILY_META, lathe_key_view(&record_key),
+                          lathe_bytes_of(record, sizeof(record)));
     HASH_ITER(hh, clients->known, client, next)
     {
         struct lathe_key key = lathe_key_meta_client(client->id);

@@ -3,7 +3,8 @@
  *
  * For each client a shard keeps the results of its last LATHE_CLIENT_WINDOW request numbers, in the
  * same batch as the data, and a floor below which numbers are refused. A client silent for 24 h is
- * forgotten; an unknown client whose id carries an older time is refused. Owner: the writer thread.
+ * forgotten; an unknown client whose id carries an older time, or one more than 24 h ahead, is
+ * refused. Owner: the writer thread.
  */
 #ifndef LATHE_SHARD_REPEAT_H
 #define LATHE_SHARD_REPEAT_H
@@ -29,8 +30,8 @@ struct lathe_request_key {
 
 /* LATHE_OK: *record_out holds an earlier request's results (result_count > 0, in *results_out,
  * which grows), or nothing (0): the request is new. FAILED_PRECONDITION: too old a number or
- * client. INVALID_ARGUMENT: the number belongs to another request. RESOURCE_EXHAUSTED: too many
- * clients. DATA_LOSS: the stored result is malformed. */
+ * client. INVALID_ARGUMENT: the number belongs to another request, or the client id is dated ahead.
+ * RESOURCE_EXHAUSTED: too many clients. DATA_LOSS: the stored result is malformed. */
 LATHE_MUST_CHECK enum lathe_status lathe_clients_check(struct lathe_clients *clients,
                                                        const struct lathe_request_key *key,
                                                        struct lathe_result_record *record_out,

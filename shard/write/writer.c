@@ -349,7 +349,8 @@ static void forget_clients(struct lathe_writer *writer)
                                     .body = lathe_bytes_of(body, sizeof(body))};
     struct lathe_error err;
 
-    if (now_us - writer->forget_checked_us < FORGET_CHECK_US ||
+    if (wall_ms < LATHE_CLIENT_FORGET_MS || /* a clock that was never set */
+        now_us - writer->forget_checked_us < FORGET_CHECK_US ||
         writer->commit.read_only.status != LATHE_OK)
         return;
     writer->forget_checked_us = now_us;

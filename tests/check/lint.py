@@ -43,7 +43,7 @@ DOORS = {
     r"grpc/": ["coordinator/grpc/", "client/grpc_client", "tests/", "bench/"],
     r"immintrin\.h|x86intrin\.h|arm_neon\.h|cpuid\.h": ["shard/kernel/"],
     r"jansson\.h": ["cli/"],
-    r"uthash\.h": ["shard/", "coordinator/"],
+    r"uthash\.h": ["common/base/table"],
 }
 PRODUCT = ("common", "shard", "coordinator", "client", "cli")
 FUNCTION_LINES, FILE_LINES = 70, 900

@@ -2,12 +2,14 @@
 #include "tests/support/test.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/bytes.h"
 #include "common/base/log.h"
 
 /* Runs `body` with stderr going to a file, and returns what it wrote; freed by the caller. */
@@ -93,6 +95,98 @@ static void a_long_line_is_cut_and_ended(void **state)
     free(text);
 }
 
+/* What the one line of `text` says after its event. */
+static const char *pairs_of(const char *text, const char *event)
+{
+    const char *found = strstr(text, event), *end = strchr(text, '\n');
+
+    assert_non_null(found);
+    assert_non_null(end);
+    assert_int_equal(end[1], '\0'); /* one event, one line */
+    return found + strlen(event) + 1;
+}
+
+static void write_numbers(void)
+{
+    lathe_log(LATHE_LOG_INFO, "numbers",
+              "a=%d b=%u c=%lld d=%llu e=%zu f=%x g=%" PRIu64 " h=%" PRId32 " i=%03d j=%ld k=%i",
+              -1, 4000000000u, -5000000000ll, 18446744073709551615ull, (size_t)7, 255u,
+              UINT64_C(18446744073709551615), INT32_C(-9), 5, -6l, 8);
+}
+
+static void numbers_are_as_printf_writes_them(void **state)
+{
+    char *text = captured(write_numbers);
+
+    (void)state;
+    assert_string_equal(pairs_of(text, "event=numbers"),
+                        "a=-1 b=4000000000 c=-5000000000 d=18446744073709551615 e=7 f=ff "
+                        "g=18446744073709551615 h=-9 i=005 j=-6 k=8\n");
+    free(text);
+}
+
+static void write_texts(void)
+{
+    const char *volatile none = NULL; /* volatile: or the compiler sees it */
+
+    lathe_log(
+        LATHE_LOG_INFO, "texts",
+        "text=\"%s\" n=%d bare=%s spaced=%s pair=%s quote=%s bytes=\"%s\" utf8=%s empty=\"%s\" "
+        "null=%s",
+        "say \"no\"\\\nevent=x\r\t\x1b[0m\x7f", 1, "plain-1.5", "two words", "a=b", "\"",
+        "\xff\xc3", "\xc3\xa9", "", none);
+}
+
+/* As JSON and Go write strings, so that readers of logfmt undo it. */
+static void texts_cannot_leave_their_value(void **state)
+{
+    char *text = captured(write_texts);
+
+    (void)state;
+    assert_string_equal(pairs_of(text, "event=texts"),
+                        "text=\"say \\\"no\\\"\\\\\\nevent=x\\r\\t\\u001b[0m\\u007f\" n=1 "
+                        "bare=plain-1.5 spaced=\"two words\" pair=\"a=b\" quote=\"\\\"\" "
+                        "bytes=\"\\u00ff\\u00c3\" utf8=\xc3\xa9 empty=\"\" null=(null)\n");
+    free(text);
+}
+
+static size_t cut_at; /* bytes before what must not be cut in two */
+
+static void write_cut(void)
+{
+    char value[2000] = "";
+
+    memset(value, 'v', cut_at);
+    for (size_t i = cut_at; i + 4 < sizeof(value); i += 4)
+        memcpy(value + i, (i - cut_at) % 8 == 0 ? "\"\n\"\n" : "\xf0\x9f\x8c\x8d", 5);
+    lathe_log(LATHE_LOG_ERROR, "cut", "text=\"%s\" n=%d", value, 7);
+}
+
+static void a_cut_value_is_closed(void **state)
+{
+    (void)state;
+    for (cut_at = 880; cut_at < 940; cut_at++) {
+        char *text = captured(write_cut);
+        const char *pairs = pairs_of(text, "event=cut");
+        size_t size = strlen(pairs), at = strlen("text=\"") + cut_at;
+
+        assert_in_range(strlen(text), 1000, 1024);
+        assert_string_equal(pairs + size - 2, "\"\n");
+        assert_true(lathe_utf8_valid(lathe_bytes_str(text)));
+        while (at < size - 2) {
+            if (pairs[at] == '\\') {
+                assert_non_null(strchr("\"n", pairs[at + 1]));
+                at++;
+            } else {
+                assert_int_not_equal(pairs[at], '"');
+            }
+            at++;
+        }
+        assert_int_equal(at, size - 2); /* the last quote is none of the value's */
+        free(text);
+    }
+}
+
 static void *write_many(void *context)
 {
     for (int i = 0; i < 500; i++)
@@ -131,6 +225,9 @@ int main(void)
         cmocka_unit_test(every_level_has_its_name_and_no_other_is_taken),
         cmocka_unit_test(lines_below_the_level_are_dropped),
         cmocka_unit_test(a_long_line_is_cut_and_ended),
+        cmocka_unit_test(numbers_are_as_printf_writes_them),
+        cmocka_unit_test(texts_cannot_leave_their_value),
+        cmocka_unit_test(a_cut_value_is_closed),
         cmocka_unit_test(lines_of_several_threads_stay_whole),
     };
 

@@ -98,6 +98,32 @@ static void budget_has_room_up_to_its_percentage(void **state)
     assert_true(lathe_budget_has_room(NULL, UINT64_MAX, 1));
 }
 
+static void requests_get_what_fits_or_their_share(void **state)
+{
+    struct lathe_budget budget = {.limit_bytes = 1000}, unlimited = {0};
+
+    (void)state;
+    lathe_budget_charge(&budget, LATHE_MEM_ROWS, 900);
+    assert_false(lathe_budget_take_request(&budget, 101));
+    assert_false(lathe_budget_take_request(&budget, UINT64_MAX));
+    assert_int_equal(lathe_budget_used(&budget), 900);
+    assert_true(lathe_budget_take_request(&budget, 100));
+    assert_int_equal(budget.used_bytes[LATHE_MEM_REQUESTS], 100);
+    assert_false(lathe_budget_take_request(&budget, 1));
+    lathe_budget_charge(&budget, LATHE_MEM_REQUESTS, -100);
+
+    lathe_budget_charge(&budget, LATHE_MEM_ROWS, 900); /* far above the limit */
+    assert_false(lathe_budget_take_request(&budget, 51));
+    assert_true(lathe_budget_take_request(&budget, 30));
+    assert_false(lathe_budget_take_request(&budget, 21));
+    assert_true(lathe_budget_take_request(&budget, 20));
+    assert_int_equal(budget.used_bytes[LATHE_MEM_REQUESTS], 50);
+
+    assert_true(lathe_budget_take_request(&unlimited, 1u << 30));
+    assert_int_equal(unlimited.used_bytes[LATHE_MEM_REQUESTS], 1u << 30);
+    assert_true(lathe_budget_take_request(NULL, UINT64_MAX));
+}
+
 static void parts_have_distinct_names(void **state)
 {
     (void)state;
@@ -123,6 +149,7 @@ int main(void)
         cmocka_unit_test(grow_keeps_what_is_there_and_at_least_doubles),
         cmocka_unit_test(budget_counts_every_part),
         cmocka_unit_test(budget_has_room_up_to_its_percentage),
+        cmocka_unit_test(requests_get_what_fits_or_their_share),
         cmocka_unit_test(parts_have_distinct_names),
         cmocka_unit_test(default_limit_is_a_part_of_the_machine),
     };

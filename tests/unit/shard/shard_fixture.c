@@ -363,7 +363,8 @@ struct lathe_task *parts_task(struct parts *parts, uint16_t kind, uint32_t colle
     if (block != NULL)
         lathe_buf_append(&copy, block->data, block->size);
     assert_true(lathe_frame_make(&frame, &header, &body, &copy));
-    if (lathe_task_create(&peer, &frame, descriptor_of(kind), &task, &err) != LATHE_OK)
+    if (lathe_task_create(&peer, &frame, descriptor_of(kind), &parts->budget, &task, &err) !=
+        LATHE_OK)
         fail_msg("task: %s", err.message);
     task->received_us = lathe_now_us(&parts->clock.clock);
     task->deadline_us = task->received_us + BUDGET_US;

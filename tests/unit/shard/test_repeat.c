@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/base/table.h"
 #include "shard/write/operation.h"
 
 enum { HOUR_MS = 3600 * 1000 };
@@ -271,6 +272,27 @@ static void an_unknown_client_of_yesterday_is_refused(void **state)
     applies(f, edge, 1, 1, 2);
 }
 
+static void an_unknown_client_of_the_future_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct lathe_task *task;
+    uint8_t edge[16];
+
+    lathe_uuid_new(now_ms(f) + LATHE_CLIENT_AHEAD_MS + 1, f->client);
+    task = write_at(f, f->client, 1, 1, now_ms(f));
+    assert_int_equal(failure_of(task)->status, LATHE_INVALID_ARGUMENT);
+    assert_string_equal(failure_of(task)->field, "client_id");
+    assert_non_null(strstr(failure_of(task)->message,
+                           "600001 ms ahead of the server's clock, the limit is 600000"));
+    lathe_task_destroy(task);
+    lathe_uuid_new(((uint64_t)1 << 48) - 1, edge); /* the largest time an id can carry */
+    refuses(f, edge, 1, 1, LATHE_INVALID_ARGUMENT, "client_id");
+    lathe_uuid_new(now_ms(f) + LATHE_CLIENT_AHEAD_MS, edge);
+    applies(f, edge, 1, 1, 2);
+    fake_clock_advance(&f->parts.clock, 1);
+    applies(f, f->client, 1, 1, 3); /* no longer too far ahead */
+}
+
 static void a_known_client_may_grow_old(void **state)
 {
     struct fixture *f = *state;
@@ -310,6 +332,27 @@ static void silent_clients_are_forgotten(void **state)
     refuses(f, f->client, 5, 1, LATHE_FAILED_PRECONDITION, "client_id");
     repeats(f, other, 2, 2, 5);
     lathe_buf_fini(&value);
+}
+
+/* Once forgotten, an id stays refused, whatever the clocks say: its own may have been ahead, and
+ * the server's may be put back. */
+static void forgotten_clients_stay_out_when_clocks_are_wrong(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t fresh[16];
+
+    lathe_uuid_new(now_ms(f) + LATHE_CLIENT_AHEAD_MS, f->client);
+    applies(f, f->client, 1, 1, 2);
+    fake_clock_advance(&f->parts.clock, 24 * HOUR_MS + 1);
+    lathe_uuid_new(now_ms(f) + LATHE_CLIENT_AHEAD_MS, fresh);
+    applies(f, fresh, 1, 3, 0); /* the writer forgets between groups: before this one, or after */
+    applies(f, fresh, 2, 3, 5);
+    refuses(f, f->client, 1, 1, LATHE_FAILED_PRECONDITION, "client_id");
+    f->parts.clock.wall_ms -= 25 * HOUR_MS;
+    refuses(f, f->client, 1, 1, LATHE_FAILED_PRECONDITION, "client_id");
+    restart(f);
+    refuses(f, f->client, 1, 1, LATHE_FAILED_PRECONDITION, "client_id");
+    repeats(f, fresh, 2, 3, 5);
 }
 
 /* A group that is given up leaves no trace: not in the numbers, not in the window. */
@@ -354,6 +397,26 @@ static void what_is_not_committed_is_not_remembered(void **state)
     lathe_free(decoded);
 }
 
+/* Of a write's two tables, the group's and then the clients': each refuses, and nothing is left. */
+static void a_table_without_memory_refuses_the_write(void **state)
+{
+    static const char *const whose[] = {"no memory for a write", "no memory for a client's memory"};
+    struct fixture *f = *state;
+
+    for (int table = 0; table < 2; table++) {
+        struct lathe_task *task;
+
+        test_alloc_fail(sizeof(UT_hash_table), table);
+        task = write_at(f, f->client, 1, 1, now_ms(f));
+        assert_true(test_alloc_failed());
+        assert_int_equal(failure_of(task)->status, LATHE_RESOURCE_EXHAUSTED);
+        assert_string_equal(failure_of(task)->message, whose[table]);
+        lathe_task_destroy(task);
+    }
+    applies(f, f->client, 1, 1, 2);
+    repeats(f, f->client, 1, 1, 2);
+}
+
 static void a_damaged_result_is_data_loss(void **state)
 {
     struct fixture *f = *state;
@@ -379,9 +442,12 @@ int main(void)
         TEST(client_ids_and_digests_must_be_whole),
         TEST(a_repeat_in_the_same_group_is_a_repeat),
         TEST(an_unknown_client_of_yesterday_is_refused),
+        TEST(an_unknown_client_of_the_future_is_refused),
         TEST(a_known_client_may_grow_old),
         TEST(silent_clients_are_forgotten),
+        TEST(forgotten_clients_stay_out_when_clocks_are_wrong),
         TEST(what_is_not_committed_is_not_remembered),
+        TEST(a_table_without_memory_refuses_the_write),
         TEST(a_damaged_result_is_data_loss),
     };
 

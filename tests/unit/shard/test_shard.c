@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "common/base/table.h"
+
 static void hello_tells_what_the_shard_holds(void **state)
 {
     struct served *f = *state;
@@ -200,6 +202,104 @@ static void expired_work_is_dropped(void **state)
     assert_int_equal(served_search(f, 1, 100, false, 0)->hits[0]->n_scores, 5);
 }
 
+/* ---- Memory ---- */
+
+static int64_t request_bytes(struct served *f)
+{
+    (void)served_hello(f); /* the front has seen off whatever it answered before */
+    return atomic_load(&f->budget.used_bytes[LATHE_MEM_REQUESTS]);
+}
+
+static void many_points(struct served *f, uint32_t count)
+{
+    served_sync(f, (uint32_t[]){1}, 1, 2, 1, 0);
+    for (uint32_t i = 0; i < count; i += 1000)
+        served_write(f, 1, i, 1000, 1);
+}
+
+/* Searches answered, held and fetched, held and released, held and forgotten, cancelled, expired.
+ */
+static void the_memory_of_requests_comes_back(void **state)
+{
+    struct served *f = *state;
+    struct search search;
+    struct asked asked;
+    uint64_t until;
+
+    many_points(f, 2000);
+    assert_int_equal(request_bytes(f), 0);
+    for (uint64_t i = 0; i < 20; i++) {
+        const Lathe__Shard__Hits *hits = served_search(f, 1, 500, false, 0)->hits[0];
+        struct lathe_frame frame;
+        uint64_t id;
+
+        assert_int_equal(request_bytes(f), 0);
+        hits = served_search(f, 1, 500, true, 1000 + i)->hits[0];
+        assert_in_range(request_bytes(f), 1, 4096); /* a held search keeps no results */
+        (void)fetch_call(f, 1, 1000 + i, hits, true);
+        assert_int_equal(request_bytes(f), 0);
+        (void)served_search(f, 1, 500, true, 2000 + i);
+        (void)served_ask(f, &(struct asked){.kind = LATHE_FRAME_RELEASE, .request_id = 2000 + i});
+        assert_int_equal(request_bytes(f), 0);
+
+        asked = served_search_of(&search, 1, 500, true);
+        served_hold_pool(f);
+        id = served_ask(f, &asked);
+        assert_true(request_bytes(f) >= (int64_t)(500 * 2 * sizeof(struct lathe_hit)));
+        (void)served_ask(f, &(struct asked){.kind = LATHE_FRAME_CANCEL, .request_id = id});
+        (void)served_hello(f);
+        served_release_pool(f);
+        frame = served_answer(f);
+        lathe_frame_fini(&frame);
+        assert_int_equal(request_bytes(f), 0);
+
+        asked.budget_us = 1;
+        (void)served_call_fails(f, &asked, LATHE_DEADLINE_EXCEEDED);
+        lathe_buf_fini(&search.block);
+        assert_int_equal(request_bytes(f), 0);
+    }
+    asked = served_search_of(&search, 1, 500, true);
+    asked.budget_us = 200 * 1000;
+    (void)served_call(f, &asked, &lathe__shard__search_reply__descriptor);
+    lathe_buf_fini(&search.block);
+    until = lathe_now_us(&lathe_system_clock) + 30u * 1000 * 1000;
+    while (request_bytes(f) > 0 && lathe_now_us(&lathe_system_clock) < until)
+        continue;
+    assert_int_equal(request_bytes(f), 0);
+}
+
+/* Memory full of data: what needs much is refused, what needs little goes on. */
+static void a_request_that_memory_cannot_hold_is_refused(void **state)
+{
+    enum { LIMIT = 32 << 20, MANY = 8000 };
+    struct served *f = *state;
+    Lathe__Shard__List list;
+    Lathe__Shard__Fetch fetch;
+    struct asked listing = served_list_of(&list, &fetch, 1);
+    struct search search;
+    struct asked asked = served_search_of(&search, 1, LATHE_MAX_RESULTS, false);
+    const Lathe__Shard__Failure *failure;
+
+    served_stop(f);
+    f->budget.limit_bytes = LIMIT;
+    served_start(f);
+    many_points(f, MANY);
+    assert_int_equal(served_search(f, 1, LATHE_MAX_RESULTS, false, 0)->hits[0]->n_scores, MANY);
+    lathe_budget_charge(&f->budget, LATHE_MEM_CACHE, LIMIT);
+    failure = served_call_fails(f, &asked, LATHE_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(failure->message, "memory: "));
+    assert_non_null(strstr(failure->message, " of 33554432 are used"));
+    assert_true(failure->retry_after_ms > 0);
+    (void)served_call_fails(f, &listing, LATHE_RESOURCE_EXHAUSTED);
+    assert_int_equal(request_bytes(f), 0);
+    assert_int_equal(served_search(f, 1, 100, false, 0)->hits[0]->n_scores, 100);
+    list.limit = 100;
+    (void)served_call(f, &listing, &lathe__shard__points__descriptor);
+    lathe_budget_charge(&f->budget, LATHE_MEM_CACHE, -LIMIT);
+    assert_int_equal(served_search(f, 1, LATHE_MAX_RESULTS, false, 0)->hits[0]->n_scores, MANY);
+    lathe_buf_fini(&search.block);
+}
+
 static void an_unknown_collection_is_a_stale_route(void **state)
 {
     struct served *f = *state;
@@ -295,6 +395,21 @@ static void a_full_shard_refuses_more(void **state)
         lathe_frame_fini(&frame);
     }
     assert_int_equal(answered, IN_FLIGHT);
+    (void)served_call(f, &asked, &lathe__shard__points__descriptor);
+}
+
+/* The front's table of what is inside, when it has no memory for the first entry. */
+static void a_table_without_memory_refuses_the_request(void **state)
+{
+    struct served *f = *state;
+    Lathe__Shard__List list;
+    Lathe__Shard__Fetch fetch;
+    struct asked asked = served_list_of(&list, &fetch, 1);
+
+    served_sync(f, (uint32_t[]){1}, 1, 2, 1, 0);
+    test_alloc_fail(sizeof(UT_hash_table), 0);
+    (void)served_call_fails(f, &asked, LATHE_RESOURCE_EXHAUSTED);
+    assert_true(test_alloc_failed());
     (void)served_call(f, &asked, &lathe__shard__points__descriptor);
 }
 
@@ -461,9 +576,12 @@ int main(void)
         TEST(held_searches_are_bounded),
         TEST(cancel_stops_a_search),
         TEST(expired_work_is_dropped),
+        TEST(the_memory_of_requests_comes_back),
+        TEST(a_request_that_memory_cannot_hold_is_refused),
         TEST(an_unknown_collection_is_a_stale_route),
         TEST(another_schema_version_is_a_stale_route),
         TEST(a_full_shard_refuses_more),
+        TEST(a_table_without_memory_refuses_the_request),
         TEST(a_request_sent_twice_is_answered_once),
         TEST(malformed_bodies_are_refused),
         TEST(a_restarted_shard_answers_with_the_same_bytes),
