@@ -219,7 +219,7 @@ struct storm_thread {
     pthread_t thread;
     struct cluster *cluster;
     uint64_t seed;
-    size_t done, refused, wrong;
+    size_t done, wrong;
 };
 
 static enum lathe_net_fate storm_fate(void *context, const struct lathe_frame_header *header)
@@ -261,11 +261,9 @@ static void *storm_run(void *argument)
         for (int j = 0; j < SHARDS; j++)
             behaviours[j] = choices[test_rng_below(&rng, sizeof(choices) / sizeof(choices[0]))];
         call_init(&call, behaviours, 1 + test_rng_below(&rng, 5000));
-        if (lathe_engine_submit(storm->cluster->engine, &call.scatter) != LATHE_OK) {
-            storm->refused++;
-            lathe_scatter_fini(&call.scatter);
-            continue;
-        }
+        /* The queue holds less than there are threads, so some are refused and come again. */
+        while (lathe_engine_submit(storm->cluster->engine, &call.scatter) != LATHE_OK)
+            (void)sched_yield();
         if (test_rng_below(&rng, 4) == 0) /* it lives until it is waited for, below */
             lathe_engine_cancel(storm->cluster->engine, &call.scatter);
         while (sem_wait(&call.done) != 0) {
@@ -296,8 +294,7 @@ static void storms_of_calls_all_end_once(void **state)
     for (int i = 0; i < STORM_THREADS; i++) {
         (void)pthread_join(threads[i].thread, NULL);
         assert_int_equal(threads[i].wrong, 0);
-        assert_int_equal(threads[i].done + threads[i].refused, STORM_CALLS);
-        assert_true(threads[i].done > 0);
+        assert_int_equal(threads[i].done, STORM_CALLS);
     }
     until = now_us() + (uint64_t)PATIENCE_S * 1000000;
     while (lathe_engine_in_flight(cluster.engine) > 0 && now_us() < until)
