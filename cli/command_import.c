@@ -148,7 +148,8 @@ static enum lathe_status state_find(struct lathe_cli *cli, struct lathe_rows *ro
     saved.batch_rows = state->batch_rows;
     saved.batch_bytes = state->batch_bytes;
     *state = saved;
-    (void)fprintf(cli->err, "lathe: going on behind row %llu, where the earlier import stopped\n",
+    (void)fprintf(cli->err,
+                  "lathe: going on behind the first %llu rows, where the earlier import stopped\n",
                   (unsigned long long)saved.done.row);
     return lathe_rows_seek(rows, saved.done, err);
 }
@@ -199,10 +200,11 @@ static int rows_import(struct lathe_cli *cli, struct lathe_rows *rows, const cha
         lathe_import_state_remove(state_path);
         return report(cli, &progress, state);
     }
-    (void)fprintf(cli->err,
-                  "lathe: %llu rows are imported; the same command goes on behind them "
-                  "(its state is in %s)\n",
-                  (unsigned long long)state->done.row, state_path);
+    if (!state->untouched)
+        (void)fprintf(cli->err,
+                      "lathe: %llu rows are imported; the same command goes on behind them "
+                      "(its state is in %s)\n",
+                      (unsigned long long)state->done.row, state_path);
     return lathe_cli_fail(cli, &err);
 }
 

@@ -28,6 +28,7 @@ void lathe_import_state_init(struct lathe_import_state *state, const struct lath
     lathe_import_state_renew(state, wall_ms);
     state->batch_rows = LATHE_IMPORT_BATCH_ROWS;
     state->batch_bytes = LATHE_IMPORT_BATCH_BYTES;
+    state->untouched = true;
     state->file_bytes = lathe_rows_file(rows).size;
     state->file_modified_ns = lathe_rows_modified_ns(rows);
     lathe_import_state_advance(state, rows, lathe_rows_position(rows));

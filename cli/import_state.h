@@ -28,6 +28,10 @@ struct lathe_import_state {
     uint32_t prefix_crc; /* CRC-32C of its bytes before `done` */
     uint32_t batch_rows; /* the limits that rows were put together under */
     uint32_t batch_bytes;
+
+    /* It is sure that nothing of the file is stored, so there is nothing to go on from. Not in the
+     * state's file: whatever has one may have stored something. */
+    bool untouched;
 };
 
 /* A new import: fresh ids, at the position of `rows`. */

@@ -227,7 +227,7 @@ class CliTest(lathe_case.LatheCase):
                 self.assertIn("goes on", said)
         self.assertGreater(kills, 1)
         done = self.lathe("import", path, "--collection", self.name)
-        self.assertIn("going on behind row", done.stderr)
+        self.assertIn("going on behind the first", done.stderr)
         self.assert_rows(count, dims)
         self.assertEqual(os.listdir(self.directory), ["big.jsonl"])
 

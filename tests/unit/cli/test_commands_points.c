@@ -2,6 +2,7 @@
 #include "tests/unit/cli/run_cli.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "lathe/v1/collections.pb-c.h"
 #include "lathe/v1/search.pb-c.h"
@@ -375,6 +376,7 @@ static bool write_import(const Lathe__V1__WritePointsRequest *request,
     if (refuse_writes) {
         response->status = LATHE_PERMISSION_DENIED;
         response->message = (char *)"not today";
+        response->n_results = 0;
         return true;
     }
     for (size_t i = 0; i < request->n_operations; i++) {
@@ -419,6 +421,7 @@ static void import_makes_the_collection_and_writes_every_row(void **state)
 static void import_that_fails_says_how_to_go_on(void **state)
 {
     static const char lines[] = "{\"id\":7,\"vectors\":[1,2]}\n{\"vectors\":[3,4]}\nx\n";
+    char state_file[4400];
 
     (void)state;
     fake.call = call_import;
@@ -442,12 +445,17 @@ static void import_that_fails_says_how_to_go_on(void **state)
                   "{\"id\":7,\"vectors\":[1,2]}\n{\"vectors\":[3,4]}\n{\"vectors\":[5,6]}"
                   "\n");
     assert_int_equal(RUN("import", run.path, "--collection", "words"), LATHE_EXIT_OK);
-    run_contains(run.err, "lathe: going on behind row 2, where the earlier import stopped\n");
+    run_contains(run.err,
+                 "lathe: going on behind the first 2 rows, where the earlier import stopped\n");
     run_contains(run.out, "imported 1 rows into words");
     assert_int_equal(rows_written, 3);
     refuse_writes = true;
     assert_int_equal(RUN("import", run.path, "--collection", "words"), LATHE_EXIT_FAILED);
     run_contains(run.err, "rows.jsonl: from line 1: not today (PERMISSION_DENIED)");
+    /* Nothing was stored, so nothing is in the way of an import of the same file elsewhere. */
+    assert_null(strstr(run.err, "rows are imported"));
+    (void)snprintf(state_file, sizeof(state_file), "%s.lathe-import", run.path);
+    assert_int_not_equal(access(state_file, F_OK), 0);
 }
 
 int main(void)

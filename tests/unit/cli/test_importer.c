@@ -425,6 +425,43 @@ static void a_refusal_of_the_whole_names_where_it_began(void **state)
     assert_non_null(
         strstr(err.message, "rows.jsonl: from line 1: collection: there is no collection words"));
     assert_int_equal(s.done.row, 0);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_NOT_FOUND);
+}
+
+static bool write_in_part(const Lathe__V1__WritePointsRequest *request,
+                          Lathe__V1__WritePointsResponse *response)
+{
+    (void)request;
+    response->status = LATHE_FAILED_PRECONDITION; /* of one shard; the others have their part */
+    response->message = (char *)"shard 1 is damaged";
+    return true;
+}
+
+static bool write_lost(const Lathe__V1__WritePointsRequest *request,
+                       Lathe__V1__WritePointsResponse *response)
+{
+    (void)request;
+    (void)response;
+    return false;
+}
+
+static void the_state_stays_where_something_may_be_stored(void **state)
+{
+    struct lathe_import_state s;
+
+    (void)state;
+    write_lines(ROWS, UINT64_MAX);
+    fake.write = write_in_part;
+    assert_int_equal(import_once(&s, 1000, NULL), LATHE_FAILED_PRECONDITION);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_OK);
+    lathe_import_state_remove(state_file);
+    fake.write = write_lost;
+    assert_int_equal(import_once(&s, 0, NULL), LATHE_UNAVAILABLE);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_OK);
+    /* An earlier run left it: what that one stored is not known. */
+    fake.write = write_refused;
+    assert_int_equal(import_once(&s, 0, NULL), LATHE_NOT_FOUND);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_OK);
 }
 
 static bool write_never(const Lathe__V1__WritePointsRequest *request,
@@ -551,6 +588,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_row_that_the_server_refuses_ends_it_likewise, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_refusal_of_the_whole_names_where_it_began, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_state_stays_where_something_may_be_stored, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(patience_ends_when_nothing_is_acknowledged, setup,
                                         teardown),
