@@ -3,6 +3,7 @@ count, info, help, and exit codes."""
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -126,6 +127,44 @@ class CliTest(lathe_case.LatheCase):
             self.assertEqual(numpy.float32(answer["hits"][0]["score"]), scores[best])
         one, = self.json("search", self.path("queries.npy"), "--row", 2, "--collection", self.name)
         self.assertEqual(one["row"], 2)
+
+    def test_many_questions_are_answered_in_order_as_if_asked_one_by_one(self):
+        rng = numpy.random.default_rng(lathe_case.SEED)
+        rows = rng.normal(0, 1, (3000, 16)).astype(numpy.float32)
+        numpy.save(self.path("rows.npy"), rows)
+        numpy.save(self.path("queries.npy"), rows[::10])
+        self.create(16)
+        self.lathe("import", self.path("rows.npy"), "--collection", self.name)
+        common = ("search", self.path("queries.npy"), "--collection", self.name, "-k", 5)
+        answers = self.json(*common)
+        self.assertEqual([answer["row"] for answer in answers], list(range(300)))
+        self.assertGreater(max(answer["report"]["batch_searches"] for answer in answers), 8)
+        for row in (0, 1, 2, 63, 64, 150, 299):
+            alone, = self.json(*common, "--row", row)
+            self.assertEqual(answers[row]["hits"], alone["hits"])
+
+    def test_answers_too_large_for_one_reply_come_in_several(self):
+        self.create(2)
+        for i in range(1, 6):
+            data.write_all(self.api, self.name,
+                           [data.upsert(self.api, i, [i, 1], {"text": "x" * 1000000})])
+        path = self.write_lines("q.jsonl", [{"vector": [1, i], "text": f"question {i}"}
+                                            for i in range(40)])
+        done = self.lathe("search", path, "--collection", self.name, "-k", 5, "--with-payload")
+        self.assertEqual([line for line in done.stdout.splitlines() if line[0:1] == ">"],
+                         [f"> question {i}" for i in range(40)])
+        together = [int(n) for n in re.findall(r"(\d+) searches in", done.stdout)]
+        self.assertIn(max(together), range(5, 13))  # 16 would have 80 MB
+
+    def test_a_refused_question_is_named_and_those_before_it_are_answered(self):
+        self.create(2)
+        data.write_all(self.api, self.name, [data.upsert(self.api, 1, [1, 2])])
+        path = self.write_lines("q.jsonl", [{"vector": [i, 1]} for i in range(20)] +
+                                [{"vector": [1, 2, 3]}, {"vector": [1, 1]}])
+        done = self.lathe("search", path, "--collection", self.name, "--json", code=1)
+        self.assertEqual(len(done.stdout.splitlines()), 20)
+        self.assertIn("q.jsonl: line 21: vector", done.stderr)
+        self.assertIn("INVALID_ARGUMENT", done.stderr)
 
     def test_ids_payloads_and_fields_of_json_lines(self):
         self.lathe("collection", "create", self.name, "--field", "a:2:dot", "--field", "b:1:dot")
