@@ -258,7 +258,7 @@ static enum lathe_status batch_done(struct importer *im, struct lathe_error *err
     const struct lathe_importer_config *config = im->config;
     struct lathe_rows_position end = lathe_import_batch_end(batch_at(im, 0));
 
-    lathe_import_state_advance(config->state, config->rows, end);
+    config->state->done = end;
     im->first = (im->first + 1) % LATHE_IMPORT_WINDOW;
     im->count--;
     if (im->count == 0)
@@ -266,7 +266,7 @@ static enum lathe_status batch_done(struct importer *im, struct lathe_error *err
     im->progress_us = lathe_now_us(config->clock);
     im->backoff_ms = BACKOFF_FIRST_MS;
     lathe_progress_show(config->progress, end.row, lathe_rows_total(config->rows),
-                        (double)end.offset / (double)lathe_rows_file(config->rows).size);
+                        (double)end.offset / (double)lathe_rows_bytes(config->rows));
     return state_save(im, err);
 }
 

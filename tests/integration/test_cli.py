@@ -270,6 +270,29 @@ class CliTest(lathe_case.LatheCase):
         self.assert_rows(count, dims)
         self.assertEqual(os.listdir(self.directory), ["big.jsonl"])
 
+    def test_a_file_that_is_cut_off_during_its_import_is_an_error_that_names_the_row(self):
+        count, dims = 200000, 64
+        rows = numpy.repeat(numpy.arange(count, dtype=numpy.float32)[:, None] % 1000, dims, 1) + 1
+        path = self.path("rows.npy")
+        numpy.save(path, rows)
+        whole = os.path.getsize(path)
+        kept = count * 9 // 10
+        self.create(dims)
+        process = self.start_import(path)
+        self.addCleanup(process.kill)
+        wait_until(lambda: process.poll() is not None or self.count() > 0, 60, "the first rows")
+        os.truncate(path, whole - (count - kept) * dims * 4)
+        _, said = process.communicate(timeout=60 * PATIENCE)
+        self.assertEqual(process.returncode, 1, said)
+        self.assertIn(f"rows.npy: row {kept}: the file was cut off", said)
+        self.assertIn(f"{kept} rows are imported", said)
+        self.assertEqual(self.count(), kept)
+        numpy.save(path, rows)
+        done = self.lathe("import", path, "--collection", self.name)
+        self.assertIn(f"going on behind the first {kept} rows", done.stderr)
+        self.assertIn("imported 20,000 rows", done.stdout)
+        self.assertEqual(self.count(), count)
+
     def test_an_import_goes_on_while_the_server_is_killed_and_started_again(self):
         server = self.server("--shards", 2)
         count, dims = 20000, 64
