@@ -117,6 +117,7 @@ static enum lathe_status state_find(struct lathe_cli *cli, struct lathe_rows *ro
 {
     uint64_t wall_ms = lathe_wall_ms(cli->clock);
     struct lathe_import_state saved;
+    enum lathe_import_resume resume;
     struct lathe_error failure = {0};
     enum lathe_status rc = lathe_import_state_load(path, &saved, &failure);
 
@@ -125,7 +126,10 @@ static enum lathe_status state_find(struct lathe_cli *cli, struct lathe_rows *ro
     if (rc != LATHE_OK)
         return lathe_fail(err, rc, "%s; remove the file to import from the beginning",
                           failure.message);
-    switch (lathe_import_state_compare(&saved, state, rows, wall_ms)) {
+    rc = lathe_import_state_compare(&saved, state, rows, wall_ms, &resume, err);
+    if (rc != LATHE_OK)
+        return rc;
+    switch (resume) {
     case LATHE_IMPORT_OTHER_IMPORT:
         return lathe_fail(
             err, LATHE_FAILED_PRECONDITION,
@@ -148,7 +152,8 @@ static enum lathe_status state_find(struct lathe_cli *cli, struct lathe_rows *ro
     saved.batch_rows = state->batch_rows;
     saved.batch_bytes = state->batch_bytes;
     *state = saved;
-    (void)fprintf(cli->err, "lathe: going on behind row %llu, where the earlier import stopped\n",
+    (void)fprintf(cli->err,
+                  "lathe: going on behind the first %llu rows, where the earlier import stopped\n",
                   (unsigned long long)saved.done.row);
     return lathe_rows_seek(rows, saved.done, err);
 }
@@ -190,7 +195,7 @@ static int rows_import(struct lathe_cli *cli, struct lathe_rows *rows, const cha
     enum lathe_status rc;
 
     lathe_progress_start(&progress, cli->err, cli->err_columns, cli->clock, state->done.row,
-                         (double)state->done.offset / (double)lathe_rows_file(rows).size);
+                         (double)state->done.offset / (double)lathe_rows_bytes(rows));
     signals_catch();
     rc = lathe_importer_run(&config, &err);
     signals_release();
@@ -199,10 +204,11 @@ static int rows_import(struct lathe_cli *cli, struct lathe_rows *rows, const cha
         lathe_import_state_remove(state_path);
         return report(cli, &progress, state);
     }
-    (void)fprintf(cli->err,
-                  "lathe: %llu rows are imported; the same command goes on behind them "
-                  "(its state is in %s)\n",
-                  (unsigned long long)state->done.row, state_path);
+    if (!state->untouched)
+        (void)fprintf(cli->err,
+                      "lathe: %llu rows are imported; the same command goes on behind them "
+                      "(its state is in %s)\n",
+                      (unsigned long long)state->done.row, state_path);
     return lathe_cli_fail(cli, &err);
 }
 

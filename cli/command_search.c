@@ -1,220 +1,124 @@
-/* command_search.c - `lathe search`: the vectors of a file or the vector of a point, one search
- * each. */
+/* command_search.c - `lathe search`: the vector of a point, or the vectors of a file, several of
+ * them a call. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "cli/answer_view.h"
 #include "cli/cli.h"
-#include "cli/json_out.h"
-#include "cli/point_view.h"
-#include "cli/progress.h"
 #include "cli/readers/rows.h"
-#include "cli/text_table.h"
 #include "cli/wire_id.h"
 #include "common/base/mem.h"
 #include "lathe/v1/search.pb-c.h"
 
-/* One search: the message and what its answer is headed by. */
+/* Questions of one SearchBatch. More would save little: the way there and back is already shared.
+ */
+enum { QUESTIONS_PER_CALL = 64, QUESTION_HEAD_BYTES = 2 * LATHE_MAX_NAME_BYTES + 64 };
+
+_Static_assert(QUESTIONS_PER_CALL <= LATHE_MAX_BATCH_SEARCHES, "a batch takes them all");
+_Static_assert(QUESTIONS_PER_CALL *(LATHE_MAX_DIMS * sizeof(float) + QUESTION_HEAD_BYTES) <
+                   LATHE_MAX_MESSAGE_BYTES,
+               "a request holds them, however many dims they have");
+
+/* A row of the file as a search. */
 struct question {
     Lathe__V1__SearchRequest request;
-    Lathe__V1__Selection selection;
-    const char *text; /* NULL = none */
-    uint64_t row;     /* in the file */
-    bool titled;      /* one of several */
+    Lathe__V1__Vector vector;
+    struct lathe_buf data; /* its elements */
+    struct lathe_buf text; /* with its end; empty = none */
+    uint64_t row;
+    struct lathe_rows_position end; /* behind the row */
 };
 
-static const char *guarantee_name(Lathe__V1__GuaranteeLevel level)
-{
-    switch (level) {
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_CERTIFIED:
-        return "certified";
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_EXACT:
-        return "exact";
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_TARGET_RECALL:
-        return "target recall";
-    case LATHE__V1__GUARANTEE_LEVEL__GUARANTEE_LEVEL_BUDGET:
-        return "budget";
-    default:
-        return "unspecified";
-    }
-}
+/* The questions of a file on their way through the calls. */
+struct questions {
+    struct lathe_cli *cli;
+    struct lathe_rows *rows;
+    Lathe__V1__Selection selection;
+    bool titled;  /* there may be several */
+    size_t next;  /* how many the next call takes: few at first, more while answers come quickly */
+    size_t most;  /* more at once were too many for a reply, or for the time */
+    size_t count; /* read and not answered */
+    struct question at[QUESTIONS_PER_CALL];
+};
 
-static uint64_t covered_rows(const Lathe__V1__Coverage *coverage)
-{
-    uint64_t rows = 0;
-
-    for (size_t i = 0; coverage != NULL && i < coverage->n_shards; i++)
-        rows += coverage->shards[i]->rows;
-    return rows;
-}
-
-static struct lathe_point_columns columns_of(const struct question *question)
-{
-    return (struct lathe_point_columns){.rank_and_score = true,
-                                        .payload = question->selection.payload,
-                                        .vectors = question->selection.vectors};
-}
-
-static void append_report_json(const Lathe__V1__Report *report, struct lathe_buf *out)
-{
-    const Lathe__V1__Coverage *coverage = report->coverage;
-
-    lathe_buf_printf(out, ",\"report\":{\"guarantee\":\"%s\",\"estimated_recall\":",
-                     guarantee_name(report->guarantee));
-    lathe_json_double(out, report->estimated_recall);
-    lathe_buf_text(out, ",\"plan\":[");
-    for (size_t i = 0; report->plan != NULL && i < report->plan->n_steps; i++) {
-        const Lathe__V1__PlanStep *step = report->plan->steps[i];
-
-        lathe_buf_text(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        lathe_json_string(out, step->name);
-        lathe_buf_printf(
-            out, ",\"rows_in\":%" PRIu64 ",\"rows_out\":%" PRIu64 ",\"bytes_read\":%" PRIu64 "}",
-            step->rows_in, step->rows_out, step->bytes_read);
-    }
-    lathe_buf_printf(out, "],\"rows\":%" PRIu64 ",\"shards_asked\":%u,\"shards_answered\":%u",
-                     covered_rows(coverage), coverage != NULL ? coverage->shards_asked : 0,
-                     coverage != NULL ? coverage->shards_answered : 0);
-    lathe_buf_printf(out,
-                     ",\"originals_read\":%" PRIu64 ",\"shard_us\":%" PRIu64 ",\"scan_us\":%" PRIu64
-                     ",\"total_us\":%" PRIu64 ",\"kernel\":",
-                     report->originals_read, report->shard_us, report->scan_us, report->total_us);
-    lathe_json_string(out, report->kernel);
-    lathe_buf_u8(out, '}');
-}
-
-static void append_json(const struct question *question, const struct lathe_point_view *hits,
-                        const Lathe__V1__SearchResponse *reply, struct lathe_buf *out)
-{
-    lathe_buf_printf(out, "{\"row\":%" PRIu64, question->row);
-    if (question->text != NULL) {
-        lathe_json_key(out, false, "text");
-        lathe_json_string(out, question->text);
-    }
-    lathe_buf_text(out, ",\"hits\":[");
-    for (size_t i = 0; i < reply->n_hits; i++) {
-        if (i > 0)
-            lathe_buf_u8(out, ',');
-        lathe_point_json(&hits[i], columns_of(question), out);
-    }
-    lathe_buf_u8(out, ']');
-    if (reply->report != NULL)
-        append_report_json(reply->report, out);
-    lathe_buf_text(out, "}\n");
-}
-
-static void append_report_text(const Lathe__V1__Report *report, struct lathe_buf *out)
-{
-    const Lathe__V1__Coverage *coverage = report->coverage;
-    char rows[32];
-
-    lathe_buf_printf(out, "%s, %s rows", guarantee_name(report->guarantee),
-                     lathe_progress_number(covered_rows(coverage), rows));
-    if (coverage != NULL)
-        lathe_buf_printf(out, " on %u of %u shards", coverage->shards_answered,
-                         coverage->shards_asked);
-    lathe_buf_printf(out, ", %.2f ms (scan %.2f ms", (double)report->total_us * 1e-3,
-                     (double)report->scan_us * 1e-3);
-    if (report->kernel[0] != '\0') {
-        lathe_buf_text(out, ", ");
-        lathe_text_clean(lathe_bytes_str(report->kernel), out);
-    }
-    lathe_buf_text(out, ")\n");
-}
-
-static void append_text(struct lathe_cli *cli, const struct question *question,
-                        const struct lathe_point_view *hits, const Lathe__V1__SearchResponse *reply,
-                        struct lathe_buf *out)
-{
-    if (question->titled && question->row > 0)
-        lathe_buf_u8(out, '\n');
-    if (question->text != NULL) {
-        lathe_buf_text(out, "> ");
-        lathe_text_clean(lathe_bytes_str(question->text), out);
-        lathe_buf_u8(out, '\n');
-    } else if (question->titled) {
-        lathe_buf_printf(out, "> row %" PRIu64 "\n", question->row);
-    }
-    if (reply->n_hits == 0)
-        lathe_buf_text(out, "nothing found\n");
-    else
-        lathe_point_table(hits, reply->n_hits, columns_of(question), cli->out_columns, out);
-    if (reply->report != NULL)
-        append_report_text(reply->report, out);
-}
-
-static int print_reply(struct lathe_cli *cli, const struct question *question,
-                       const Lathe__V1__SearchResponse *reply)
-{
-    struct lathe_point_view *hits = lathe_alloc_array(reply->n_hits, sizeof(*hits));
-    struct lathe_buf text = {0};
-    int code;
-
-    for (size_t i = 0; hits != NULL && i < reply->n_hits; i++) {
-        const Lathe__V1__SearchHit *hit = reply->hits[i];
-
-        hits[i] = (struct lathe_point_view){.id = hit->id,
-                                            .version = hit->version,
-                                            .score = hit->score,
-                                            .payload = hit->payload,
-                                            .vectors = hit->vectors,
-                                            .vector_count = hit->n_vectors};
-    }
-    if (hits == NULL)
-        text.failed = true;
-    else if (lathe_options_bool(cli->options, "json"))
-        append_json(question, hits, reply, &text);
-    else
-        append_text(cli, question, hits, reply, &text);
-    code = lathe_cli_print(cli, &text);
-    lathe_buf_fini(&text);
-    lathe_free(hits);
-    return code;
-}
-
-static void question_init(struct lathe_cli *cli, struct question *question)
+static void request_init(struct lathe_cli *cli, Lathe__V1__SearchRequest *request,
+                         Lathe__V1__Selection *selection)
 {
     const struct lathe_options *options = cli->options;
     const char *field = lathe_options_text(options, "field");
 
-    memset(question, 0, sizeof(*question));
-    lathe__v1__search_request__init(&question->request);
-    lathe__v1__selection__init(&question->selection);
-    question->selection.payload = lathe_options_bool(options, "with-payload");
-    question->selection.vectors = lathe_options_bool(options, "with-vectors");
-    question->request.collection = (char *)(uintptr_t)lathe_options_text(options, "collection");
-    question->request.field = (char *)(uintptr_t)(field != NULL ? field : "");
-    question->request.limit = (uint32_t)lathe_options_number(options, "limit");
-    question->request.selection = &question->selection;
+    lathe__v1__selection__init(selection);
+    selection->payload = lathe_options_bool(options, "with-payload");
+    selection->vectors = lathe_options_bool(options, "with-vectors");
+    lathe__v1__search_request__init(request);
+    request->collection = (char *)(uintptr_t)lathe_options_text(options, "collection");
+    request->field = (char *)(uintptr_t)(field != NULL ? field : "");
+    request->limit = (uint32_t)lathe_options_number(options, "limit");
+    request->selection = selection;
 }
 
-static int question_ask(struct lathe_cli *cli, const struct question *question)
+static struct lathe_point_columns columns_of(const Lathe__V1__Selection *selection)
 {
-    Lathe__V1__SearchResponse *reply = NULL;
-    struct lathe_error err = {0};
-    int code;
-
-    if (lathe_cli_call(cli, "/lathe.v1.SearchService/Search", &question->request.base,
-                       &lathe__v1__search_response__descriptor, &reply, &err) != LATHE_OK)
-        return lathe_cli_fail(cli, &err);
-    code = print_reply(cli, question, reply);
-    lathe_client_free_reply(&reply->base);
-    return code;
+    return (struct lathe_point_columns){
+        .rank_and_score = true, .payload = selection->payload, .vectors = selection->vectors};
 }
 
 static int search_like(struct lathe_cli *cli, const char *text)
 {
+    Lathe__V1__SearchRequest request;
+    Lathe__V1__SearchResponse *reply = NULL;
+    Lathe__V1__Selection selection;
+    struct lathe_answer_head head = {.together = 1};
     struct lathe_error err = {0};
-    struct question question;
     struct lathe_idkey key;
     struct lathe_wire_id id;
+    int code;
 
     if (lathe_idkey_parse(text, &key, &err) != LATHE_OK)
         return lathe_cli_usage(cli, "like: %s", err.message);
-    question_init(cli, &question);
+    request_init(cli, &request, &selection);
     lathe_wire_id_set(&id, &key);
-    question.request.query_case = LATHE__V1__SEARCH_REQUEST__QUERY_LIKE;
-    question.request.like = &id.message;
-    return question_ask(cli, &question);
+    request.query_case = LATHE__V1__SEARCH_REQUEST__QUERY_LIKE;
+    request.like = &id.message;
+    if (lathe_cli_call(cli, "/lathe.v1.SearchService/Search", &request.base,
+                       &lathe__v1__search_response__descriptor, &reply, &err) != LATHE_OK)
+        return lathe_cli_fail(cli, &err);
+    head.columns = columns_of(&selection);
+    code = lathe_answer_print(cli, &head, reply);
+    lathe_client_free_reply(&reply->base);
+    return code;
+}
+
+/* ---- The questions of a file ------------------------------------------------------------------
+ */
+
+static struct questions *questions_create(struct lathe_cli *cli, struct lathe_rows *rows)
+{
+    struct questions *questions = lathe_zalloc(sizeof(*questions));
+    uint64_t limit = lathe_options_number(cli->options, "limit");
+
+    if (questions == NULL)
+        return NULL;
+    questions->cli = cli;
+    questions->rows = rows;
+    questions->titled = !lathe_options_given(cli->options, "row") && lathe_rows_total(rows) != 1;
+    questions->next = 1;
+    questions->most = LATHE_MAX_BATCH_RESULTS / limit < QUESTIONS_PER_CALL
+                          ? (size_t)(LATHE_MAX_BATCH_RESULTS / limit)
+                          : QUESTIONS_PER_CALL;
+    return questions;
+}
+
+static void questions_destroy(struct questions *questions)
+{
+    if (questions == NULL)
+        return;
+    for (size_t i = 0; i < QUESTIONS_PER_CALL; i++) {
+        lathe_buf_fini(&questions->at[i].data);
+        lathe_buf_fini(&questions->at[i].text);
+    }
+    lathe_free(questions);
 }
 
 /* The vector of a row that is meant: the one of --field, else the only one. NULL: it is not clear.
@@ -227,53 +131,232 @@ static const struct lathe_row_vector *vector_choose(const struct lathe_row *row,
     return row->vector_count == 1 && row->vectors[0].field[0] == '\0' ? &row->vectors[0] : NULL;
 }
 
-static int search_row(struct lathe_cli *cli, const struct lathe_row *row, uint64_t number,
-                      bool titled)
+/* Makes a question of a row, which is copied. */
+static enum lathe_status question_add(struct questions *questions, const struct lathe_row *row,
+                                      uint64_t number, struct lathe_error *err)
 {
-    Lathe__V1__Vector vector = LATHE__V1__VECTOR__INIT;
+    struct question *question = &questions->at[questions->count];
     const struct lathe_row_vector *chosen;
-    struct question question;
 
-    question_init(cli, &question);
-    chosen = vector_choose(row, question.request.field);
-    if (chosen == NULL)
-        return lathe_cli_usage(cli, "row %" PRIu64 " has no vector of the field \"%s\"", number,
-                               question.request.field);
-    vector.data.data = (uint8_t *)(uintptr_t)chosen->data.data;
-    vector.data.len = chosen->data.size;
-    vector.element = LATHE__V1__ELEMENT_TYPE__ELEMENT_TYPE_FLOAT32;
-    question.request.query_case = LATHE__V1__SEARCH_REQUEST__QUERY_VECTOR;
-    question.request.vector = &vector;
-    question.text = row->text;
-    question.row = number;
-    question.titled = titled;
-    return question_ask(cli, &question);
+    request_init(questions->cli, &question->request, &questions->selection);
+    question->row = number;
+    question->end = lathe_rows_position(questions->rows);
+    chosen = vector_choose(row, question->request.field);
+    if (chosen == NULL) {
+        char name[LATHE_ROWS_NAME_BYTES];
+
+        lathe_rows_name(questions->rows, question->end, name);
+        return lathe_fail(err, LATHE_INVALID_ARGUMENT,
+                          "%s: %s: it has no vector of the field \"%s\"",
+                          lathe_rows_path(questions->rows), name, question->request.field);
+    }
+    lathe_buf_clear(&question->data);
+    lathe_buf_append(&question->data, chosen->data.data, chosen->data.size);
+    lathe_buf_clear(&question->text);
+    if (row->text != NULL)
+        lathe_buf_append(&question->text, row->text, strlen(row->text) + 1);
+    if (question->data.failed || question->text.failed)
+        return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for a question");
+    lathe__v1__vector__init(&question->vector);
+    question->vector.data.data = question->data.data;
+    question->vector.data.len = question->data.size;
+    question->vector.element = LATHE__V1__ELEMENT_TYPE__ELEMENT_TYPE_FLOAT32;
+    question->request.query_case = LATHE__V1__SEARCH_REQUEST__QUERY_VECTOR;
+    question->request.vector = &question->vector;
+    questions->count++;
+    return LATHE_OK;
+}
+
+/* Reads questions for the next call. OUT_OF_RANGE: these are the last ones. */
+static enum lathe_status questions_read(struct questions *questions, struct lathe_error *err)
+{
+    const struct lathe_options *options = questions->cli->options;
+    bool one = lathe_options_given(options, "row");
+    uint64_t wanted = lathe_options_number(options, "row");
+
+    while (questions->count < questions->next) {
+        uint64_t number = lathe_rows_position(questions->rows).row;
+        struct lathe_row row;
+        enum lathe_status rc = lathe_rows_next(questions->rows, &row, err);
+
+        if (rc == LATHE_OK && one && number < wanted)
+            continue;
+        if (rc == LATHE_OK)
+            rc = question_add(questions, &row, number, err);
+        if (rc != LATHE_OK)
+            return rc;
+        if (one)
+            return LATHE_OUT_OF_RANGE;
+    }
+    return LATHE_OK;
+}
+
+static int answers_print(struct questions *questions, size_t first, size_t count,
+                         const Lathe__V1__SearchBatchResponse *reply)
+{
+    int code = LATHE_EXIT_OK;
+
+    for (size_t i = 0; i < count && code == LATHE_EXIT_OK; i++) {
+        const struct question *question = &questions->at[first + i];
+        struct lathe_answer_head head = {
+            .text = question->text.size > 0 ? (const char *)question->text.data : NULL,
+            .row = question->row,
+            .titled = questions->titled,
+            .together = count,
+            .columns = columns_of(&questions->selection)};
+
+        code = lathe_answer_print(questions->cli, &head, reply->responses[i]);
+    }
+    return code;
+}
+
+/* Asks `count` questions in one call and prints the answers. *code_out: of printing them. */
+static enum lathe_status some_ask(struct questions *questions, size_t first, size_t count,
+                                  int *code_out, struct lathe_error *err)
+{
+    Lathe__V1__SearchBatchRequest request = LATHE__V1__SEARCH_BATCH_REQUEST__INIT;
+    Lathe__V1__SearchRequest *searches[QUESTIONS_PER_CALL];
+    Lathe__V1__SearchBatchResponse *reply = NULL;
+    enum lathe_status rc;
+
+    for (size_t i = 0; i < count; i++)
+        searches[i] = &questions->at[first + i].request;
+    request.searches = searches;
+    request.n_searches = count;
+    rc = lathe_cli_call(questions->cli, "/lathe.v1.SearchService/SearchBatch", &request.base,
+                        &lathe__v1__search_batch_response__descriptor, &reply, err);
+    if (rc != LATHE_OK)
+        return rc;
+    if (reply->n_responses != count)
+        rc = lathe_fail(err, LATHE_INTERNAL, "the server gave %zu answers to %zu searches",
+                        reply->n_responses, count);
+    else
+        *code_out = answers_print(questions, first, count, reply);
+    lathe_client_free_reply(&reply->base);
+    return rc;
+}
+
+/* More at once while a call takes a small part of its time, so that none runs out of it. */
+static void pace_set(struct questions *questions, uint64_t call_us)
+{
+    uint64_t timeout_us = lathe_options_number(questions->cli->options, "timeout") * 1000;
+
+    if (call_us > timeout_us / 8)
+        return;
+    questions->next *= 2;
+    if (questions->next > questions->most)
+        questions->next = questions->most;
+}
+
+/* The question that a refusal is about, or `count`: it is about none. *field_out: the field without
+ * it. */
+static size_t refused_question(const struct lathe_error *err, size_t count, const char **field_out)
+{
+    static const char name[] = "searches[";
+    unsigned long index;
+    char *end;
+
+    *field_out = err->field;
+    if (strncmp(err->field, name, sizeof(name) - 1) != 0)
+        return count;
+    index = strtoul(err->field + sizeof(name) - 1, &end, 10);
+    if (*end != ']' || index >= count)
+        return count;
+    *field_out = end + (end[1] == '.' ? 2 : 1);
+    return index;
+}
+
+/* Says which row of the file a failure is about, unless it is about none of them. */
+static int refusal_print(struct questions *questions, size_t first, size_t count,
+                         const struct lathe_error *failure)
+{
+    struct lathe_error err = *failure;
+    const char *field;
+    size_t index = refused_question(failure, count, &field);
+    char name[LATHE_ROWS_NAME_BYTES];
+
+    if (failure->status == LATHE_UNAVAILABLE)
+        return lathe_cli_fail(questions->cli, failure);
+    if (strcmp(field, "collection") == 0) {
+        (void)lathe_fail_field(&err, failure->status, "collection", "%s", failure->message);
+        return lathe_cli_fail(questions->cli, &err);
+    }
+    lathe_rows_name(questions->rows, questions->at[first + (index < count ? index : 0)].end, name);
+    (void)lathe_fail(&err, failure->status, "%s: %s%s: %s%s%s", lathe_rows_path(questions->rows),
+                     index < count || count == 1 ? "" : "from ", name, field,
+                     field[0] != '\0' ? ": " : "", failure->message);
+    return lathe_cli_fail(questions->cli, &err);
+}
+
+/* After a call of `count` questions that failed: how many to ask now. 0: there is no use. */
+static size_t count_again(struct questions *questions, size_t count,
+                          const struct lathe_error *failure)
+{
+    const char *field;
+    size_t index = refused_question(failure, count, &field);
+
+    if (index < count) /* those before it are answered first; 0 if it is the first one */
+        return index;
+    if (failure->status == LATHE_RESOURCE_EXHAUSTED) /* the reply would be too large */
+        return questions->most = count / 2;
+    if (failure->status != LATHE_DEADLINE_EXCEEDED || count == 1)
+        return 0;
+    questions->most = count / 2;
+    return 1;
+}
+
+/* Asks what was read, and prints the answers in order. Returns the exit code. */
+static int questions_ask(struct questions *questions)
+{
+    const struct lathe_clock *clock = questions->cli->clock;
+    int code = LATHE_EXIT_OK;
+    size_t first = 0;
+
+    while (first < questions->count && code == LATHE_EXIT_OK) {
+        size_t left = questions->count - first;
+        size_t count = left < questions->next ? left : questions->next;
+        uint64_t begun_us = lathe_now_us(clock);
+        struct lathe_error err = {0};
+
+        if (some_ask(questions, first, count, &code, &err) == LATHE_OK) {
+            first += count;
+            pace_set(questions, lathe_now_us(clock) - begun_us);
+            continue;
+        }
+        questions->next = count_again(questions, count, &err);
+        if (questions->next == 0)
+            return refusal_print(questions, first, count, &err);
+    }
+    questions->count = 0;
+    return code;
 }
 
 static int search_file(struct lathe_cli *cli, const char *file)
 {
-    const struct lathe_options *options = cli->options;
-    bool one = lathe_options_given(options, "row");
-    uint64_t wanted = lathe_options_number(options, "row");
+    struct questions *questions = NULL;
     struct lathe_rows *rows = NULL;
     struct lathe_error err = {0};
-    struct lathe_row row;
     enum lathe_status rc = lathe_rows_open(file, LATHE_ROWS_QUESTIONS, &rows, &err);
     int code = LATHE_EXIT_OK;
-    uint64_t number = 0;
+    uint64_t asked = 0;
 
-    for (; rc == LATHE_OK && code == LATHE_EXIT_OK; number++) {
-        rc = lathe_rows_next(rows, &row, &err);
-        if (rc != LATHE_OK || (one && number < wanted))
-            continue;
-        code = search_row(cli, &row, number, !one && lathe_rows_total(rows) != 1);
-        if (one)
-            break;
+    if (rc == LATHE_OK) {
+        questions = questions_create(cli, rows);
+        if (questions == NULL)
+            rc = lathe_fail(&err, LATHE_RESOURCE_EXHAUSTED, "no memory for the questions");
     }
-    if (rc == LATHE_OUT_OF_RANGE && one)
-        code = lathe_cli_usage(cli, "row: %s has no row %" PRIu64, file, wanted);
-    else if (rc != LATHE_OK && rc != LATHE_OUT_OF_RANGE)
+    while (rc == LATHE_OK && code == LATHE_EXIT_OK) {
+        rc = questions_read(questions, &err);
+        asked += questions->count;
+        code = questions_ask(questions);
+    }
+    if (code == LATHE_EXIT_OK && rc == LATHE_OUT_OF_RANGE && asked == 0 &&
+        lathe_options_given(cli->options, "row"))
+        code = lathe_cli_usage(cli, "row: %s has no row %" PRIu64, file,
+                               lathe_options_number(cli->options, "row"));
+    else if (code == LATHE_EXIT_OK && rc != LATHE_OUT_OF_RANGE)
         code = lathe_cli_fail(cli, &err);
+    questions_destroy(questions);
     lathe_rows_close(&rows);
     return code;
 }

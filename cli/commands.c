@@ -64,7 +64,7 @@ static const struct lathe_option serve_options[] = {
      .fallback = "auto",
      .unit = "shards",
      .summary = "Shards of a new data directory, fixed for its life; auto is what the directory "
-                "has, or one for two cores."},
+                "has, or one for every two cores."},
     {.name = "memory-limit",
      .type = LATHE_OPTION_BYTES,
      .flags = LATHE_OPTION_AUTO,
@@ -166,7 +166,7 @@ static const struct lathe_option import_options[] = {
      .type = LATHE_OPTION_PATH,
      .flags = ARGUMENT | REQUIRED,
      .value = "FILE",
-     .summary = "Rows as .fvecs, as .npy of float32, or as JSON lines."},
+     .summary = "Rows as .fvecs, as .npy of float32, or as JSON lines (.jsonl)."},
     COLLECTION_ROW,
     {.name = "create",
      .type = LATHE_OPTION_BOOL,
@@ -214,7 +214,7 @@ static const struct lathe_option search_options[] = {
      .flags = ARGUMENT,
      .value = "VECTORFILE",
      .summary = "Vectors to search for: .fvecs, .npy, a JSON array, or JSON lines with \"vector\" "
-                "and perhaps \"text\"."},
+                "and perhaps \"text\", which heads the answer."},
     COLLECTION_ROW,
     {.name = "like",
      .type = LATHE_OPTION_TEXT,

@@ -28,9 +28,10 @@ void lathe_import_state_init(struct lathe_import_state *state, const struct lath
     lathe_import_state_renew(state, wall_ms);
     state->batch_rows = LATHE_IMPORT_BATCH_ROWS;
     state->batch_bytes = LATHE_IMPORT_BATCH_BYTES;
-    state->file_bytes = lathe_rows_file(rows).size;
+    state->untouched = true;
+    state->file_bytes = lathe_rows_bytes(rows);
     state->file_modified_ns = lathe_rows_modified_ns(rows);
-    lathe_import_state_advance(state, rows, lathe_rows_position(rows));
+    state->done = lathe_rows_position(rows);
 }
 
 void lathe_import_state_renew(struct lathe_import_state *state, uint64_t wall_ms)
@@ -38,16 +39,6 @@ void lathe_import_state_renew(struct lathe_import_state *state, uint64_t wall_ms
     lathe_uuid_new(wall_ms, state->client_id);
     state->next_request = 1;
     state->fresh_request = 2;
-}
-
-void lathe_import_state_advance(struct lathe_import_state *state, const struct lathe_rows *rows,
-                                struct lathe_rows_position done)
-{
-    const uint8_t *from = lathe_rows_file(rows).data + state->done.offset;
-
-    state->prefix_crc = lathe_crc32c(state->prefix_crc,
-                                     lathe_bytes_of(from, done.offset - state->done.offset));
-    state->done = done;
 }
 
 /* ~/.local/state/lathe/DIGEST.lathe-import; NULL if there is no home or memory. */
@@ -174,7 +165,7 @@ static bool state_of_json(const json_t *json, struct lathe_import_state *s)
            copy_number(&s->done.offset, INT64_MAX, json, "offset") &&
            copy_number(&s->file_bytes, INT64_MAX, json, "file_bytes") &&
            copy_number(&s->file_modified_ns, INT64_MAX, json, "file_modified_ns") &&
-           copy_u32(&s->prefix_crc, json, "prefix_crc32c") &&
+           copy_u32(&s->done.crc, json, "prefix_crc32c") &&
            copy_u32(&s->batch_rows, json, "batch_rows") &&
            copy_u32(&s->batch_bytes, json, "batch_bytes") && s->next_request > 0 &&
            s->fresh_request > s->next_request && s->done.offset <= s->file_bytes;
@@ -228,7 +219,7 @@ static void append_state(const struct lathe_import_state *s, struct lathe_buf *o
     lathe_buf_printf(out, "  \"file_bytes\": %" PRIu64 ", \"file_modified_ns\": %" PRIu64 ",\n",
                      s->file_bytes, s->file_modified_ns);
     lathe_buf_printf(out, "  \"prefix_crc32c\": %u, \"batch_rows\": %u, \"batch_bytes\": %u\n}\n",
-                     s->prefix_crc, s->batch_rows, s->batch_bytes);
+                     s->done.crc, s->batch_rows, s->batch_bytes);
 }
 
 static bool write_file(const char *path, const struct lathe_buf *text)
@@ -269,34 +260,55 @@ void lathe_import_state_remove(const char *path)
 }
 
 /* True if the file still begins with what was imported from it. */
-static bool prefix_same(const struct lathe_import_state *saved, const struct lathe_rows *rows)
+static enum lathe_status prefix_compare(const struct lathe_import_state *saved,
+                                        struct lathe_rows *rows, bool *same_out,
+                                        struct lathe_error *err)
 {
-    struct lathe_bytes file = lathe_rows_file(rows);
+    uint32_t crc;
+    enum lathe_status rc;
 
-    if (saved->done.offset > file.size)
-        return false;
-    return lathe_crc32c(0, lathe_bytes_of(file.data, saved->done.offset)) == saved->prefix_crc;
+    *same_out = false;
+    if (saved->done.offset > lathe_rows_bytes(rows))
+        return LATHE_OK;
+    rc = lathe_rows_crc(rows, saved->done.offset, &crc, err);
+    if (rc == LATHE_OK)
+        *same_out = crc == saved->done.crc;
+    return rc;
 }
 
-enum lathe_import_resume lathe_import_state_compare(const struct lathe_import_state *saved,
-                                                    const struct lathe_import_state *wanted,
-                                                    const struct lathe_rows *rows, uint64_t wall_ms)
+enum lathe_status lathe_import_state_compare(const struct lathe_import_state *saved,
+                                             const struct lathe_import_state *wanted,
+                                             struct lathe_rows *rows, uint64_t wall_ms,
+                                             enum lathe_import_resume *resume_out,
+                                             struct lathe_error *err)
 {
     bool file_same = saved->file_bytes == wanted->file_bytes &&
                      saved->file_modified_ns == wanted->file_modified_ns;
     bool batches_same = saved->batch_rows == wanted->batch_rows &&
                         saved->batch_bytes == wanted->batch_bytes;
+    bool prefix_same = true;
 
+    *resume_out = LATHE_IMPORT_RESUME;
     if (strcmp(saved->server, wanted->server) != 0 ||
         strcmp(saved->collection, wanted->collection) != 0 ||
-        strcmp(saved->field, wanted->field) != 0 || saved->first_id != wanted->first_id)
-        return LATHE_IMPORT_OTHER_IMPORT;
-    if (saved->collection_id != wanted->collection_id)
-        return LATHE_IMPORT_START_OVER; /* dropped and made again under the same name */
-    if (!file_same && !prefix_same(saved, rows))
-        return LATHE_IMPORT_START_OVER;
-    if (!file_same || !batches_same ||
-        lathe_uuid_time_ms(saved->client_id) + CLIENT_LIFE_MS < wall_ms)
-        return LATHE_IMPORT_RESUME_NEW;
-    return LATHE_IMPORT_RESUME;
+        strcmp(saved->field, wanted->field) != 0 || saved->first_id != wanted->first_id) {
+        *resume_out = LATHE_IMPORT_OTHER_IMPORT;
+        return LATHE_OK;
+    }
+    if (saved->collection_id != wanted->collection_id) {
+        *resume_out = LATHE_IMPORT_START_OVER; /* dropped and made again under the same name */
+        return LATHE_OK;
+    }
+    if (!file_same) {
+        enum lathe_status rc = prefix_compare(saved, rows, &prefix_same, err);
+
+        if (rc != LATHE_OK)
+            return rc;
+    }
+    if (!prefix_same)
+        *resume_out = LATHE_IMPORT_START_OVER;
+    else if (!file_same || !batches_same ||
+             lathe_uuid_time_ms(saved->client_id) + CLIENT_LIFE_MS < wall_ms)
+        *resume_out = LATHE_IMPORT_RESUME_NEW;
+    return LATHE_OK;
 }

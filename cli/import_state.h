@@ -25,9 +25,12 @@ struct lathe_import_state {
 
     uint64_t file_bytes; /* the file as it was */
     uint64_t file_modified_ns;
-    uint32_t prefix_crc; /* CRC-32C of its bytes before `done` */
     uint32_t batch_rows; /* the limits that rows were put together under */
     uint32_t batch_bytes;
+
+    /* It is sure that nothing of the file is stored, so there is nothing to go on from. Not in the
+     * state's file: whatever has one may have stored something. */
+    bool untouched;
 };
 
 /* A new import: fresh ids, at the position of `rows`. */
@@ -35,9 +38,6 @@ void lathe_import_state_init(struct lathe_import_state *state, const struct lath
                              uint64_t wall_ms);
 /* Unacknowledged requests are forgotten: the import goes on at `done` as a new client. */
 void lathe_import_state_renew(struct lathe_import_state *state, uint64_t wall_ms);
-/* Moves `done` forward and keeps the CRC in step. */
-void lathe_import_state_advance(struct lathe_import_state *state, const struct lathe_rows *rows,
-                                struct lathe_rows_position done);
 
 /* Where the state of a file is kept: FILE.lathe-import, or in $XDG_STATE_HOME/lathe (else
  * ~/.local/state/lathe) where the file's directory cannot be written. Owner: the caller,
@@ -61,9 +61,11 @@ enum lathe_import_resume {
     LATHE_IMPORT_OTHER_IMPORT, /* it belongs to another import of the file, which is not finished */
 };
 
-/* What a loaded state is worth for the import that `wanted` begins. */
-enum lathe_import_resume lathe_import_state_compare(const struct lathe_import_state *saved,
-                                                    const struct lathe_import_state *wanted,
-                                                    const struct lathe_rows *rows,
-                                                    uint64_t wall_ms);
+/* What a loaded state is worth for the import that `wanted` begins. If the file is not as it was,
+ * what is before saved->done is read; the errors are those of lathe_rows_crc(). */
+LATHE_MUST_CHECK enum lathe_status
+lathe_import_state_compare(const struct lathe_import_state *saved,
+                           const struct lathe_import_state *wanted, struct lathe_rows *rows,
+                           uint64_t wall_ms, enum lathe_import_resume *resume_out,
+                           struct lathe_error *err);
 #endif

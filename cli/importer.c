@@ -129,6 +129,7 @@ static enum lathe_status stream_lost(struct importer *im, const struct lathe_err
                                      struct lathe_error *err)
 {
     lathe_write_stream_close(&im->stream);
+    im->config->state->untouched = false; /* who knows what came through */
     im->sent = 0;
     im->probing = true;
     if (stream_retryable(failure->status) && wait_again(im, failure->retry_after_ms))
@@ -158,6 +159,7 @@ static enum lathe_status batch_send(struct importer *im, struct lathe_error *err
 /* Takes the answers to all that is on the stream, and forgets them. */
 static void stream_drain(struct importer *im)
 {
+    im->config->state->untouched = im->config->state->untouched && im->sent == 0;
     while (im->sent > 0) {
         ProtobufCMessage *reply = NULL;
 
@@ -256,7 +258,7 @@ static enum lathe_status batch_done(struct importer *im, struct lathe_error *err
     const struct lathe_importer_config *config = im->config;
     struct lathe_rows_position end = lathe_import_batch_end(batch_at(im, 0));
 
-    lathe_import_state_advance(config->state, config->rows, end);
+    config->state->done = end;
     im->first = (im->first + 1) % LATHE_IMPORT_WINDOW;
     im->count--;
     if (im->count == 0)
@@ -264,7 +266,7 @@ static enum lathe_status batch_done(struct importer *im, struct lathe_error *err
     im->progress_us = lathe_now_us(config->clock);
     im->backoff_ms = BACKOFF_FIRST_MS;
     lathe_progress_show(config->progress, end.row, lathe_rows_total(config->rows),
-                        (double)end.offset / (double)lathe_rows_file(config->rows).size);
+                        (double)end.offset / (double)lathe_rows_bytes(config->rows));
     return state_save(im, err);
 }
 
@@ -306,6 +308,9 @@ static enum lathe_status answer_take(struct importer *im, struct lathe_error *er
     im->sent--;
     answer = (const Lathe__V1__WritePointsResponse *)reply;
     known = answer->repeated_request != 0;
+    /* A request that was refused at the door, and so never came to a shard, has no results. */
+    if (answer->status == 0 || answer->n_results > 0)
+        im->config->state->untouched = false;
     rc = answer_check(batch_at(im, 0), answer, &failure);
     lathe_client_free_reply(reply);
     if (rc == LATHE_OK) {
@@ -360,6 +365,8 @@ enum lathe_status lathe_importer_run(const struct lathe_importer_config *config,
     for (size_t i = 0; i < LATHE_IMPORT_WINDOW; i++)
         lathe_import_batch_fini(&im.ring[i]);
     lathe_free(im.ring);
+    if (config->state->untouched)
+        lathe_import_state_remove(config->state_path);
     if (rc == LATHE_OK && im.end.status != LATHE_OK) {
         rc = im.end.status;
         if (err != NULL)

@@ -34,7 +34,8 @@ enum { LATHE_IMPORT_WINDOW = 8 };
 
 /* Runs to the end of the file. Whatever happens, what was acknowledged is in `state` and its file.
  * LATHE_OK: every row is. CANCELLED: `stop` was set. INVALID_ARGUMENT and so on: a row is bad,
- * named in `err`, and every row before it is acknowledged. Else: the server or the file failed. */
+ * named in `err`, and every row before it is acknowledged. Else: the server or the file failed.
+ * Where state->untouched is left, there is no file of the state. */
 LATHE_MUST_CHECK enum lathe_status lathe_importer_run(const struct lathe_importer_config *config,
                                                       struct lathe_error *err);
 #endif

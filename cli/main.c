@@ -34,7 +34,8 @@ int main(int argc, char **argv)
         .out = stdout,
         .err = stderr,
         .out_columns = columns_of(stdout),
-        .err_columns = columns_of(stderr),
+        /* A progress bar is drawn on a terminal alone, whatever COLUMNS says. */
+        .err_columns = isatty(STDERR_FILENO) != 0 ? columns_of(stderr) : 0,
         .interactive = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0,
         .environment = environment,
         .clock = &lathe_system_clock,

@@ -102,6 +102,6 @@ void lathe_progress_show(struct lathe_progress *progress, uint64_t rows, uint64_
 void lathe_progress_stop(struct lathe_progress *progress)
 {
     if (progress->line_open)
-        (void)fputc('\n', progress->out);
+        (void)fputs("\r\x1b[K", progress->out);
     progress->line_open = false;
 }

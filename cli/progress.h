@@ -24,7 +24,7 @@ void lathe_progress_start(struct lathe_progress *progress, FILE *out, unsigned c
  * time. */
 void lathe_progress_show(struct lathe_progress *progress, uint64_t rows, uint64_t total_rows,
                          double part);
-/* Ends the bar's line, if there is one. */
+/* Takes the bar away, if there is one: what is said next stands in its place. */
 void lathe_progress_stop(struct lathe_progress *progress);
 /* Rows a second since the start. */
 double lathe_progress_rate(const struct lathe_progress *progress, uint64_t rows);

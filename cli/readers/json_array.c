@@ -14,16 +14,22 @@ static enum lathe_status json_array_open(struct lathe_rows *rows, struct lathe_e
 {
     struct json_array *array = lathe_zalloc(sizeof(*array));
     json_error_t reason;
+    struct lathe_bytes text;
+    enum lathe_status rc;
     json_t *json;
 
     rows->state = array;
     if (array == NULL)
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for the reader");
-    if (rows->file.size > FILE_LIMIT_BYTES)
+    if (rows->file.size_bytes > FILE_LIMIT_BYTES)
         return lathe_fail(err, LATHE_INVALID_ARGUMENT,
-                          "it has %zu bytes; the limit of a JSON array is %d", rows->file.size,
-                          FILE_LIMIT_BYTES);
-    json = json_loadb((const char *)rows->file.data, rows->file.size, LATHE_JSON_FLAGS, &reason);
+                          "it has %llu bytes; the limit of a JSON array is %d",
+                          (unsigned long long)rows->file.size_bytes, FILE_LIMIT_BYTES);
+    rc = lathe_file_window_view(&rows->file, 0, (size_t)rows->file.size_bytes,
+                                (size_t)rows->file.size_bytes, &text, err);
+    if (rc != LATHE_OK)
+        return rc;
+    json = json_loadb((const char *)text.data, text.size, LATHE_JSON_FLAGS, &reason);
     if (json == NULL)
         return lathe_fail(err, LATHE_INVALID_ARGUMENT, "line %d: %s", reason.line, reason.text);
     array->vectors = json;

@@ -219,27 +219,47 @@ static enum lathe_status read_question(struct jsonl *jsonl, struct lathe_row *ro
     return rc;
 }
 
-/* The next line that is not empty, without its end; moves rows->at.line and .offset to its
- * beginning. *behind_out: the offset of the line after it. */
-static bool line_next(struct lathe_rows *rows, struct lathe_bytes *line_out, uint64_t *behind_out)
+/* The bytes of the line at rows->at with its end, if it has one; none where nothing is left. A line
+ * beyond the limit is refused before all of it is read. */
+static enum lathe_status line_view(struct lathe_rows *rows, struct lathe_bytes *line_out,
+                                   struct lathe_error *err)
 {
-    while (rows->at.offset < rows->file.size) {
-        const uint8_t *begin = rows->file.data + rows->at.offset;
-        size_t left = rows->file.size - rows->at.offset;
-        const uint8_t *end = memchr(begin, '\n', left);
-        size_t size = end != NULL ? (size_t)(end - begin) : left, blank = 0;
+    uint64_t left = rows->file.size_bytes - rows->at.offset;
 
-        *behind_out = rows->at.offset + size + (end != NULL ? 1 : 0);
-        while (blank < size && isspace(begin[blank]))
-            blank++;
-        if (blank < size) {
-            *line_out = lathe_bytes_of(begin, size);
-            return true;
+    *line_out = lathe_bytes_of(NULL, 0);
+    while (line_out->size < left) {
+        size_t searched = line_out->size;
+        const uint8_t *end;
+        enum lathe_status rc;
+
+        if (searched > LATHE_ROWS_LINE_BYTES)
+            return lathe_fail(err, LATHE_INVALID_ARGUMENT,
+                              "it is longer than the limit of a line, %d bytes",
+                              LATHE_ROWS_LINE_BYTES);
+        rc = lathe_file_window_view(&rows->file, rows->at.offset, searched + 1,
+                                    LATHE_ROWS_LINE_BYTES + 1, line_out, err);
+        if (rc != LATHE_OK)
+            return rc;
+        end = memchr(line_out->data + searched, '\n', line_out->size - searched);
+        if (end != NULL) {
+            line_out->size = (size_t)(end - line_out->data) + 1;
+            break;
         }
-        rows->at.offset = *behind_out;
-        rows->at.line++;
     }
-    return false;
+    return LATHE_OK;
+}
+
+static struct lathe_bytes without_end(struct lathe_bytes line)
+{
+    return lathe_bytes_of(line.data, line.size - (line.data[line.size - 1] == '\n' ? 1 : 0));
+}
+
+static bool blank(struct lathe_bytes line)
+{
+    for (size_t i = 0; i < line.size; i++)
+        if (!isspace(line.data[i]))
+            return false;
+    return true;
 }
 
 static enum lathe_status jsonl_next(struct lathe_rows *rows, struct lathe_row *row_out,
@@ -248,24 +268,28 @@ static enum lathe_status jsonl_next(struct lathe_rows *rows, struct lathe_row *r
     struct jsonl *jsonl = rows->state;
     struct lathe_idkey big_id;
     struct lathe_bytes line;
-    uint64_t behind = 0;
     enum lathe_status rc;
 
     row_drop(jsonl);
-    if (!line_next(rows, &line, &behind))
-        return LATHE_OUT_OF_RANGE;
-    if (line.size > LATHE_ROWS_LINE_BYTES)
-        return lathe_fail(err, LATHE_INVALID_ARGUMENT,
-                          "it has %zu bytes; the limit of a line is %d", line.size,
-                          LATHE_ROWS_LINE_BYTES);
-    rc = parse_line(jsonl, line, &big_id, err);
+    for (;;) {
+        rc = line_view(rows, &line, err);
+        if (rc != LATHE_OK)
+            return rc;
+        if (line.size == 0)
+            return LATHE_OUT_OF_RANGE;
+        if (!blank(line))
+            break;
+        lathe_rows_pass(rows, line);
+        rows->at.line++;
+    }
+    rc = parse_line(jsonl, without_end(line), &big_id, err);
     if (rc == LATHE_OK && rows->purpose == LATHE_ROWS_POINTS)
         rc = read_point(jsonl, row_out, &big_id, err);
     else if (rc == LATHE_OK)
         rc = read_question(jsonl, row_out, err);
     if (rc != LATHE_OK)
         return rc;
-    rows->at.offset = behind;
+    lathe_rows_pass(rows, line);
     rows->at.line++;
     rows->at.row++;
     return LATHE_OK;

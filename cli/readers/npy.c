@@ -6,7 +6,7 @@
 #include "cli/readers/rows_format.h"
 #include "common/base/mem.h"
 
-enum { MAGIC_BYTES = 6, HEADER_LIMIT_BYTES = 64 * 1024 };
+enum { MAGIC_BYTES = 6, FRONT_BYTES = MAGIC_BYTES + 2 + 4, HEADER_LIMIT_BYTES = 64 * 1024 };
 
 struct npy {
     uint64_t data_offset;
@@ -95,45 +95,68 @@ static enum lathe_status header_parse(struct lathe_rows *rows, struct npy *npy, 
     if (rc != LATHE_OK)
         return rc;
     if (__builtin_mul_overflow(rows->total, npy->dims * sizeof(float), &bytes) ||
-        bytes != rows->file.size - npy->data_offset)
+        bytes != rows->file.size_bytes - npy->data_offset)
         return lathe_fail(
             err, LATHE_INVALID_ARGUMENT,
             "%llu rows of %llu dims need another size than the %llu bytes that follow "
             "the header",
             (unsigned long long)rows->total, (unsigned long long)npy->dims,
-            (unsigned long long)(rows->file.size - npy->data_offset));
+            (unsigned long long)(rows->file.size_bytes - npy->data_offset));
     return LATHE_OK;
+}
+
+/* The header with its front; its text is behind the first *front_out bytes. */
+static enum lathe_status header_view(struct lathe_rows *rows, struct lathe_bytes *header_out,
+                                     size_t *front_out, struct lathe_error *err)
+{
+    uint64_t file_bytes = rows->file.size_bytes;
+    struct lathe_bytes magic;
+    struct lathe_reader reader;
+    size_t text_bytes;
+    uint8_t major;
+    enum lathe_status rc = lathe_file_window_view(
+        &rows->file, 0, (size_t)(file_bytes < FRONT_BYTES ? file_bytes : FRONT_BYTES), FRONT_BYTES,
+        header_out, err);
+
+    if (rc != LATHE_OK)
+        return rc;
+    reader = lathe_reader_of(*header_out);
+    magic = lathe_read_bytes(&reader, MAGIC_BYTES);
+    major = lathe_read_u8(&reader);
+    (void)lathe_read_u8(&reader); /* minor version */
+    text_bytes = major == 1 ? lathe_read_u16le(&reader) : lathe_read_u32le(&reader);
+    if (reader.failed || memcmp(magic.data, "\x93NUMPY", MAGIC_BYTES) != 0 || major < 1 ||
+        major > 3 || text_bytes > HEADER_LIMIT_BYTES)
+        return lathe_fail(err, LATHE_INVALID_ARGUMENT, "this is not an .npy file");
+    *front_out = (size_t)(reader.at - header_out->data);
+    if (text_bytes > file_bytes - *front_out)
+        return lathe_fail(err, LATHE_INVALID_ARGUMENT, "the file ends inside its header");
+    return lathe_file_window_view(&rows->file, 0, *front_out + text_bytes, *front_out + text_bytes,
+                                  header_out, err);
 }
 
 static enum lathe_status npy_open(struct lathe_rows *rows, struct lathe_error *err)
 {
-    struct lathe_reader reader = lathe_reader_of(rows->file);
-    struct lathe_bytes magic = lathe_read_bytes(&reader, MAGIC_BYTES);
-    uint8_t major = lathe_read_u8(&reader);
     struct npy *npy = lathe_zalloc(sizeof(*npy));
     struct lathe_bytes header;
+    size_t front = 0;
     enum lathe_status rc;
     char *text;
 
     rows->state = npy;
     if (npy == NULL)
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for the header");
-    (void)lathe_read_u8(&reader); /* minor version */
-    header.size = major == 1 ? lathe_read_u16le(&reader) : lathe_read_u32le(&reader);
-    if (reader.failed || memcmp(magic.data, "\x93NUMPY", MAGIC_BYTES) != 0 || major < 1 ||
-        major > 3 || header.size > HEADER_LIMIT_BYTES)
-        return lathe_fail(err, LATHE_INVALID_ARGUMENT, "this is not an .npy file");
-    header = lathe_read_bytes(&reader, header.size);
-    if (reader.failed)
-        return lathe_fail(err, LATHE_INVALID_ARGUMENT, "the file ends inside its header");
-    text = lathe_zalloc(header.size + 1);
+    rc = header_view(rows, &header, &front, err);
+    if (rc != LATHE_OK)
+        return rc;
+    text = lathe_zalloc(header.size - front + 1);
     if (text == NULL)
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory for the header");
-    memcpy(text, header.data, header.size);
-    npy->data_offset = (uint64_t)(reader.at - rows->file.data);
+    memcpy(text, header.data + front, header.size - front);
+    npy->data_offset = header.size;
     rc = header_parse(rows, npy, text, err);
     lathe_free(text);
-    rows->at.offset = npy->data_offset;
+    lathe_rows_pass(rows, header);
     return rc;
 }
 
@@ -141,16 +164,19 @@ static enum lathe_status npy_next(struct lathe_rows *rows, struct lathe_row *row
                                   struct lathe_error *err)
 {
     const struct npy *npy = rows->state;
-    uint64_t size = npy->dims * sizeof(float);
+    size_t stride = (size_t)npy->dims * sizeof(float);
+    struct lathe_bytes row;
+    enum lathe_status rc;
 
-    (void)err; /* the header promised every row, and the file has the size for them */
     if (rows->at.row == rows->total)
         return LATHE_OUT_OF_RANGE;
-    row_out->vectors[0] = (struct lathe_row_vector){
-        "", lathe_bytes_of(rows->file.data + npy->data_offset + rows->at.row * size, size)};
+    rc = lathe_file_window_view(&rows->file, rows->at.offset, stride, stride, &row, err);
+    if (rc != LATHE_OK)
+        return rc;
+    row_out->vectors[0] = (struct lathe_row_vector){"", row};
     row_out->vector_count = 1;
+    lathe_rows_pass(rows, row);
     rows->at.row++;
-    rows->at.offset = npy->data_offset + rows->at.row * size;
     return LATHE_OK;
 }
 

@@ -1,15 +1,14 @@
 /* rows.c - see rows.h: opens files and hands over to their formats. */
 #include "cli/readers/rows.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli/readers/rows_format.h"
+#include "common/base/hash.h"
 #include "common/base/mem.h"
+
+/* Of the beginning of a file, to tell its format by. */
+enum { HEAD_BYTES = 4096 };
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -20,59 +19,29 @@ static bool ends_with(const char *text, const char *end)
 }
 
 /* The first byte that is no white space, 0 if there is none. */
-static uint8_t first_byte(struct lathe_bytes file)
+static uint8_t first_byte(struct lathe_bytes head)
 {
-    for (size_t i = 0; i < file.size; i++)
-        if (strchr(" \t\r\n", file.data[i]) == NULL)
-            return file.data[i];
+    for (size_t i = 0; i < head.size; i++)
+        if (strchr(" \t\r\n", head.data[i]) == NULL)
+            return head.data[i];
     return 0;
 }
 
 /* By the end of the name, else by the first bytes. .fvecs has none that tell it. */
-static const struct lathe_rows_format *format_of(const char *path, struct lathe_bytes file)
+static const struct lathe_rows_format *format_of(const char *path, struct lathe_bytes head)
 {
     static const char npy_magic[] = "\x93NUMPY";
 
     if (ends_with(path, "fvecs"))
         return &lathe_rows_fvecs;
     if (ends_with(path, "npy") ||
-        (file.size >= 6 && memcmp(file.data, npy_magic, sizeof(npy_magic) - 1) == 0))
+        (head.size >= 6 && memcmp(head.data, npy_magic, sizeof(npy_magic) - 1) == 0))
         return &lathe_rows_npy;
-    if (ends_with(path, "jsonl") || ends_with(path, "ndjson") || first_byte(file) == '{')
+    if (ends_with(path, "jsonl") || ends_with(path, "ndjson") || first_byte(head) == '{')
         return &lathe_rows_jsonl;
-    if (first_byte(file) == '[')
+    if (first_byte(head) == '[')
         return &lathe_rows_json_array;
     return NULL;
-}
-
-static enum lathe_status map_file(struct lathe_rows *rows, struct lathe_error *err)
-{
-    int fd = open(rows->path, O_RDONLY | O_CLOEXEC);
-    enum lathe_status rc = LATHE_OK;
-    struct stat info;
-    void *memory;
-
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        rc = lathe_fail(err, LATHE_NOT_FOUND, "%s cannot be read: %s", rows->path, strerror(errno));
-    } else if (!S_ISREG(info.st_mode)) {
-        rc = lathe_fail(err, LATHE_NOT_FOUND, "%s is not a file", rows->path);
-    } else if (info.st_size == 0) {
-        rc = lathe_fail(err, LATHE_INVALID_ARGUMENT, "%s is empty", rows->path);
-    } else {
-        memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (memory == MAP_FAILED) {
-            rc = lathe_fail(err, LATHE_NOT_FOUND, "%s cannot be mapped: %s", rows->path,
-                            strerror(errno));
-        } else {
-            (void)madvise(memory, (size_t)info.st_size, MADV_SEQUENTIAL);
-            rows->file = lathe_bytes_of(memory, (size_t)info.st_size);
-            rows->modified_ns = (uint64_t)info.st_mtim.tv_sec * 1000000000u +
-                                (uint64_t)info.st_mtim.tv_nsec;
-        }
-    }
-    if (fd >= 0)
-        (void)close(fd);
-    return rc;
 }
 
 enum lathe_status lathe_rows_open(const char *path, enum lathe_rows_purpose purpose,
@@ -80,6 +49,7 @@ enum lathe_status lathe_rows_open(const char *path, enum lathe_rows_purpose purp
 {
     struct lathe_rows *rows = lathe_zalloc(sizeof(*rows));
     struct lathe_error failure = {0};
+    struct lathe_bytes head;
     enum lathe_status rc;
 
     *rows_out = NULL;
@@ -90,10 +60,15 @@ enum lathe_status lathe_rows_open(const char *path, enum lathe_rows_purpose purp
         return lathe_fail(err, LATHE_RESOURCE_EXHAUSTED, "no memory to open %s", path);
     }
     rows->purpose = purpose;
-    rc = map_file(rows, err);
+    rc = lathe_file_window_open(&rows->file, path, err);
     if (rc != LATHE_OK)
         goto done;
-    rows->format = format_of(path, rows->file);
+    rc = lathe_file_window_view(&rows->file, 0, 1, HEAD_BYTES, &head, &failure);
+    if (rc != LATHE_OK) {
+        (void)lathe_fail(err, rc, "%s: %s", path, failure.message);
+        goto done;
+    }
+    rows->format = format_of(path, head);
     if (rows->format == NULL || (rows->format->questions_only && purpose != LATHE_ROWS_QUESTIONS)) {
         rc = lathe_fail(err, LATHE_INVALID_ARGUMENT,
                         "%s is of no known format: it takes %s.fvecs, .npy or JSON lines", path,
@@ -122,8 +97,7 @@ void lathe_rows_close(struct lathe_rows **rows_p)
         return;
     if (rows->format != NULL)
         rows->format->close(rows);
-    if (rows->file.size > 0)
-        (void)munmap((void *)(uintptr_t)rows->file.data, rows->file.size);
+    lathe_file_window_close(&rows->file);
     lathe_free(rows->path);
     lathe_free(rows);
 }
@@ -145,7 +119,7 @@ enum lathe_status lathe_rows_next(struct lathe_rows *rows, struct lathe_row *row
         return rc;
     /* rows->at stands before the bad row, behind empty lines. */
     lathe_rows_name(
-        rows, (struct lathe_rows_position){rows->at.row + 1, rows->at.line + 1, rows->at.offset},
+        rows, (struct lathe_rows_position){.row = rows->at.row + 1, .line = rows->at.line + 1},
         name);
     (void)lathe_fail_field(err, rc, failure.field, "%s: %s: %s", rows->path, name, failure.message);
     rows->at = before;
@@ -160,7 +134,7 @@ struct lathe_rows_position lathe_rows_position(const struct lathe_rows *rows)
 enum lathe_status lathe_rows_seek(struct lathe_rows *rows, struct lathe_rows_position position,
                                   struct lathe_error *err)
 {
-    if (position.offset > rows->file.size || (rows->total > 0 && position.row > rows->total))
+    if (position.offset > rows->file.size_bytes || (rows->total > 0 && position.row > rows->total))
         return lathe_fail(err, LATHE_INVALID_ARGUMENT, "%s ends before row %llu", rows->path,
                           (unsigned long long)position.row);
     rows->at = position;
@@ -192,12 +166,38 @@ void lathe_rows_name(const struct lathe_rows *rows, struct lathe_rows_position e
                        (unsigned long long)end.row - 1);
 }
 
-struct lathe_bytes lathe_rows_file(const struct lathe_rows *rows)
+void lathe_rows_pass(struct lathe_rows *rows, struct lathe_bytes bytes)
 {
-    return rows->file;
+    rows->at.crc = lathe_crc32c(rows->at.crc, bytes);
+    rows->at.offset += bytes.size;
+}
+
+enum lathe_status lathe_rows_crc(struct lathe_rows *rows, uint64_t size, uint32_t *crc_out,
+                                 struct lathe_error *err)
+{
+    uint32_t crc = 0;
+
+    for (uint64_t at = 0; at < size;) {
+        struct lathe_error failure = {0};
+        struct lathe_bytes bytes;
+        enum lathe_status rc = lathe_file_window_view(&rows->file, at, 1, (size_t)(size - at),
+                                                      &bytes, &failure);
+
+        if (rc != LATHE_OK)
+            return lathe_fail(err, rc, "%s: %s", rows->path, failure.message);
+        crc = lathe_crc32c(crc, bytes);
+        at += bytes.size;
+    }
+    *crc_out = crc;
+    return LATHE_OK;
+}
+
+uint64_t lathe_rows_bytes(const struct lathe_rows *rows)
+{
+    return rows->file.size_bytes;
 }
 
 uint64_t lathe_rows_modified_ns(const struct lathe_rows *rows)
 {
-    return rows->modified_ns;
+    return rows->file.modified_ns;
 }

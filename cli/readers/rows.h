@@ -1,7 +1,7 @@
 /* rows.h - rows of a file, whatever its format: .fvecs, .npy, JSON lines, a JSON array.
  *
- * The file is mapped, and a row points into it wherever it can. One file a format, behind one small
- * table. */
+ * The file is read piece by piece, and a row points into the piece wherever it can. One file a
+ * format, behind one small table. */
 #ifndef LATHE_CLI_READERS_ROWS_H
 #define LATHE_CLI_READERS_ROWS_H
 #include "common/base/bytes.h"
@@ -22,6 +22,7 @@ struct lathe_rows_position {
     uint64_t row;    /* rows before it */
     uint64_t line;   /* lines before it; 0 where the format has no lines */
     uint64_t offset; /* bytes before it */
+    uint32_t crc;    /* CRC-32C of them */
 };
 
 struct lathe_row_vector {
@@ -47,8 +48,9 @@ LATHE_MUST_CHECK enum lathe_status lathe_rows_open(const char *path,
                                                    struct lathe_error *err);
 void lathe_rows_close(struct lathe_rows **rows_p);
 
-/* The next row. OUT_OF_RANGE: there is none, `err` is untouched. INVALID_ARGUMENT: the row is bad;
- * the message names it by line or row, and the position stays before it. */
+/* The next row. OUT_OF_RANGE: there is none, `err` is untouched. INVALID_ARGUMENT: the row is bad,
+ * or the file was cut off before its end; INTERNAL: it cannot be read. The message names the row by
+ * line or number, and the position stays before it. */
 LATHE_MUST_CHECK enum lathe_status
 lathe_rows_next(struct lathe_rows *rows, struct lathe_row *row_out, struct lathe_error *err);
 
@@ -71,6 +73,10 @@ const char *lathe_rows_path(const struct lathe_rows *rows);
 enum { LATHE_ROWS_NAME_BYTES = 40 };
 void lathe_rows_name(const struct lathe_rows *rows, struct lathe_rows_position end,
                      char name_out[LATHE_ROWS_NAME_BYTES]);
-struct lathe_bytes lathe_rows_file(const struct lathe_rows *rows);
+/* The CRC-32C of the file's first `size` bytes, read for it; size is at most lathe_rows_bytes().
+ * Errors: as of lathe_rows_next(), without a row. */
+LATHE_MUST_CHECK enum lathe_status lathe_rows_crc(struct lathe_rows *rows, uint64_t size,
+                                                  uint32_t *crc_out, struct lathe_error *err);
+uint64_t lathe_rows_bytes(const struct lathe_rows *rows);       /* of the file when it was opened */
 uint64_t lathe_rows_modified_ns(const struct lathe_rows *rows); /* since 1970 */
 #endif

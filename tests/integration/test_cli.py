@@ -3,6 +3,7 @@ count, info, help, and exit codes."""
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -127,6 +128,44 @@ class CliTest(lathe_case.LatheCase):
         one, = self.json("search", self.path("queries.npy"), "--row", 2, "--collection", self.name)
         self.assertEqual(one["row"], 2)
 
+    def test_many_questions_are_answered_in_order_as_if_asked_one_by_one(self):
+        rng = numpy.random.default_rng(lathe_case.SEED)
+        rows = rng.normal(0, 1, (3000, 16)).astype(numpy.float32)
+        numpy.save(self.path("rows.npy"), rows)
+        numpy.save(self.path("queries.npy"), rows[::10])
+        self.create(16)
+        self.lathe("import", self.path("rows.npy"), "--collection", self.name)
+        common = ("search", self.path("queries.npy"), "--collection", self.name, "-k", 5)
+        answers = self.json(*common)
+        self.assertEqual([answer["row"] for answer in answers], list(range(300)))
+        self.assertGreater(max(answer["report"]["batch_searches"] for answer in answers), 8)
+        for row in (0, 1, 2, 63, 64, 150, 299):
+            alone, = self.json(*common, "--row", row)
+            self.assertEqual(answers[row]["hits"], alone["hits"])
+
+    def test_answers_too_large_for_one_reply_come_in_several(self):
+        self.create(2)
+        for i in range(1, 6):
+            data.write_all(self.api, self.name,
+                           [data.upsert(self.api, i, [i, 1], {"text": "x" * 1000000})])
+        path = self.write_lines("q.jsonl", [{"vector": [1, i], "text": f"question {i}"}
+                                            for i in range(40)])
+        done = self.lathe("search", path, "--collection", self.name, "-k", 5, "--with-payload")
+        self.assertEqual([line for line in done.stdout.splitlines() if line[0:1] == ">"],
+                         [f"> question {i}" for i in range(40)])
+        together = [int(n) for n in re.findall(r"(\d+) searches in", done.stdout)]
+        self.assertIn(max(together), range(5, 13))  # 16 would have 80 MB
+
+    def test_a_refused_question_is_named_and_those_before_it_are_answered(self):
+        self.create(2)
+        data.write_all(self.api, self.name, [data.upsert(self.api, 1, [1, 2])])
+        path = self.write_lines("q.jsonl", [{"vector": [i, 1]} for i in range(20)] +
+                                [{"vector": [1, 2, 3]}, {"vector": [1, 1]}])
+        done = self.lathe("search", path, "--collection", self.name, "--json", code=1)
+        self.assertEqual(len(done.stdout.splitlines()), 20)
+        self.assertIn("q.jsonl: line 21: vector", done.stderr)
+        self.assertIn("INVALID_ARGUMENT", done.stderr)
+
     def test_ids_payloads_and_fields_of_json_lines(self):
         self.lathe("collection", "create", self.name, "--field", "a:2:dot", "--field", "b:1:dot")
         uuid = "0b0e7a4e-8f3c-4c9b-9a57-0123456789ab"
@@ -227,9 +266,32 @@ class CliTest(lathe_case.LatheCase):
                 self.assertIn("goes on", said)
         self.assertGreater(kills, 1)
         done = self.lathe("import", path, "--collection", self.name)
-        self.assertIn("going on behind row", done.stderr)
+        self.assertIn("going on behind the first", done.stderr)
         self.assert_rows(count, dims)
         self.assertEqual(os.listdir(self.directory), ["big.jsonl"])
+
+    def test_a_file_that_is_cut_off_during_its_import_is_an_error_that_names_the_row(self):
+        count, dims = 200000, 64
+        rows = numpy.repeat(numpy.arange(count, dtype=numpy.float32)[:, None] % 1000, dims, 1) + 1
+        path = self.path("rows.npy")
+        numpy.save(path, rows)
+        whole = os.path.getsize(path)
+        kept = count * 9 // 10
+        self.create(dims)
+        process = self.start_import(path)
+        self.addCleanup(process.kill)
+        wait_until(lambda: process.poll() is not None or self.count() > 0, 60, "the first rows")
+        os.truncate(path, whole - (count - kept) * dims * 4)
+        _, said = process.communicate(timeout=60 * PATIENCE)
+        self.assertEqual(process.returncode, 1, said)
+        self.assertIn(f"rows.npy: row {kept}: the file was cut off", said)
+        self.assertIn(f"{kept} rows are imported", said)
+        self.assertEqual(self.count(), kept)
+        numpy.save(path, rows)
+        done = self.lathe("import", path, "--collection", self.name)
+        self.assertIn(f"going on behind the first {kept} rows", done.stderr)
+        self.assertIn("imported 20,000 rows", done.stdout)
+        self.assertEqual(self.count(), count)
 
     def test_an_import_goes_on_while_the_server_is_killed_and_started_again(self):
         server = self.server("--shards", 2)

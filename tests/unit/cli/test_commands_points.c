@@ -2,7 +2,10 @@
 #include "tests/unit/cli/run_cli.h"
 
 #include <string.h>
+#include <unistd.h>
 
+#include "common/base/bytes.h"
+#include "common/base/limits.h"
 #include "lathe/v1/collections.pb-c.h"
 #include "lathe/v1/search.pb-c.h"
 #include "lathe/v1/server.pb-c.h"
@@ -41,11 +44,15 @@ static struct {
     uint64_t like;
     char field[20];
     bool payload, vectors;
+    size_t searches;    /* of all calls */
+    size_t batches[32]; /* searches of each call */
+    size_t too_many;    /* a batch of so many is refused with... */
+    enum lathe_status limit_status;
+    float refused; /* a vector that begins with this is refused */
 } asked;
 
 static void note_search(const Lathe__V1__SearchRequest *search)
 {
-    asked.calls++;
     asked.limit = search->limit;
     asked.payload = search->selection->payload;
     asked.vectors = search->selection->vectors;
@@ -56,9 +63,38 @@ static void note_search(const Lathe__V1__SearchRequest *search)
         memcpy(&asked.first, search->vector->data.data, sizeof(float));
 }
 
+/* Replies with `answer`, to each search of a batch. */
+static enum lathe_status answer_all(const Lathe__V1__SearchBatchRequest *batch,
+                                    Lathe__V1__SearchResponse *answer, struct lathe_error *error)
+{
+    Lathe__V1__SearchBatchResponse reply = LATHE__V1__SEARCH_BATCH_RESPONSE__INIT;
+    Lathe__V1__SearchResponse *answers[LATHE_MAX_BATCH_SEARCHES];
+
+    assert_in_range(batch->n_searches, 1, LATHE_MAX_BATCH_SEARCHES);
+    assert_true(asked.calls < sizeof(asked.batches) / sizeof(asked.batches[0]));
+    asked.batches[asked.calls++] = batch->n_searches;
+    if (asked.too_many > 0 && batch->n_searches >= asked.too_many)
+        return lathe_fail_field(error, asked.limit_status, "limit", "too many");
+    for (size_t i = 0; i < batch->n_searches; i++) {
+        char field[40];
+
+        note_search(batch->searches[i]);
+        answers[i] = answer;
+        (void)snprintf(field, sizeof(field), "searches[%zu].vector.data", i);
+        if (asked.refused != 0 && asked.first == asked.refused)
+            return lathe_fail_field(error, LATHE_INVALID_ARGUMENT, field, "it has 1 dims");
+    }
+    asked.searches += batch->n_searches;
+    reply.responses = answers;
+    reply.n_responses = batch->n_searches;
+    fake_reply(&reply.base);
+    return LATHE_OK;
+}
+
 static enum lathe_status call_search(const char *path, const ProtobufCMessage *request,
                                      struct lathe_error *error)
 {
+    const Lathe__V1__SearchBatchRequest *batch = NULL;
     Lathe__V1__SearchResponse reply = LATHE__V1__SEARCH_RESPONSE__INIT;
     Lathe__V1__SearchHit hits[2] = {LATHE__V1__SEARCH_HIT__INIT, LATHE__V1__SEARCH_HIT__INIT};
     Lathe__V1__SearchHit *pointers[2] = {&hits[0], &hits[1]};
@@ -72,9 +108,13 @@ static enum lathe_status call_search(const char *path, const ProtobufCMessage *r
     Lathe__V1__PlanStep step = LATHE__V1__PLAN_STEP__INIT, *step_pointer = &step;
     struct payload payloads[2];
 
-    (void)error;
-    assert_string_equal(path, "/lathe.v1.SearchService/Search");
-    note_search((const Lathe__V1__SearchRequest *)request);
+    if (strcmp(path, "/lathe.v1.SearchService/Search") == 0) {
+        note_search((const Lathe__V1__SearchRequest *)request);
+    } else {
+        assert_string_equal(path, "/lathe.v1.SearchService/SearchBatch");
+        batch = (const Lathe__V1__SearchBatchRequest *)request;
+        asked.payload = batch->searches[0]->selection->payload;
+    }
     for (int i = 0; i < 2; i++) {
         ids[i].id_case = LATHE__V1__POINT_ID__ID_NUMBER;
         ids[i].number = 100 + (uint64_t)i;
@@ -108,6 +148,8 @@ static enum lathe_status call_search(const char *path, const ProtobufCMessage *r
     reply.hits = pointers;
     reply.n_hits = 2;
     reply.report = &report;
+    if (batch != NULL)
+        return answer_all(batch, &reply, error);
     fake_reply(&reply.base);
     return LATHE_OK;
 }
@@ -153,7 +195,7 @@ static void search_prints_a_line_of_json_for_each_row(void **state)
         "\"estimated_recall\":1.0,\"plan\":[{\"name\":\"originals\",\"rows_in\":4000,"
         "\"rows_out\":10,\"bytes_read\":6144000}],\"rows\":4000,\"shards_asked\":2,"
         "\"shards_answered\":2,\"originals_read\":42,\"shard_us\":900,\"scan_us\":800,"
-        "\"total_us\":1234,\"kernel\":\"avx2\"}}\n");
+        "\"total_us\":1234,\"kernel\":\"avx2\",\"batch_searches\":1}}\n");
     assert_true(asked.first == 3.0f);
     assert_int_equal(asked.limit, 10);
 }
@@ -180,8 +222,135 @@ static void search_takes_the_vector_of_its_field(void **state)
     assert_int_equal(RUN("search", "--collection", "words", "--field", "b", run.path),
                      LATHE_EXIT_OK);
     assert_true(asked.first == 2.0f);
-    assert_int_equal(RUN("search", "--collection", "words", run.path), LATHE_EXIT_USAGE);
-    assert_string_equal(run.err, "lathe: row 0 has no vector of the field \"\"\n");
+    assert_int_equal(RUN("search", "--collection", "words", run.path), LATHE_EXIT_FAILED);
+    run_contains(run.err, "q.jsonl: line 1: it has no vector of the field \"\"");
+}
+
+/* [[0.5],[1.5],...] */
+static const char *put_rows(unsigned count)
+{
+    struct lathe_buf text = {0};
+    const char *path;
+
+    for (unsigned i = 0; i < count; i++)
+        lathe_buf_printf(&text, "%s[%u.5]", i == 0 ? "[" : ",", i);
+    lathe_buf_text(&text, "]");
+    lathe_buf_u8(&text, 0);
+    path = run_put("q.json", (const char *)text.data);
+    lathe_buf_fini(&text);
+    return path;
+}
+
+/* Fails unless lines of JSON for the rows 0..count-1 were printed, in order. */
+static void check_rows(unsigned count)
+{
+    const char *at = run.out;
+
+    for (unsigned i = 0; i < count; i++) {
+        char want[40];
+
+        (void)snprintf(want, sizeof(want), "{\"row\":%u,\"hits\":[{\"id\":100,", i);
+        if (strncmp(at, want, strlen(want)) != 0)
+            fail_msg("row %u is not at: %.60s", i, at);
+        at = strchr(at, '\n') + 1;
+    }
+    assert_string_equal(at, "");
+}
+
+static void rows_are_searched_in_batches_that_grow(void **state)
+{
+    static const size_t want[] = {1, 2, 4, 8, 16, 32, 64, 64, 9};
+
+    (void)state;
+    fake.call = call_search;
+    memset(&asked, 0, sizeof(asked));
+    assert_int_equal(RUN("search", "--collection", "words", "--json", put_rows(200)),
+                     LATHE_EXIT_OK);
+    check_rows(200);
+    assert_int_equal(asked.calls, sizeof(want) / sizeof(want[0]));
+    assert_memory_equal(asked.batches, want, sizeof(want));
+    assert_int_equal(asked.searches, 200);
+    run_contains(run.out, "\"batch_searches\":64}}");
+    /* Limits of a batch add up. */
+    memset(&asked, 0, sizeof(asked));
+    assert_int_equal(RUN("search", "--collection", "words", "--json", "-k", "16384", put_rows(60)),
+                     LATHE_EXIT_OK);
+    check_rows(60);
+    for (unsigned i = 0; i < asked.calls; i++)
+        assert_in_range(asked.batches[i], 1, LATHE_MAX_BATCH_RESULTS / 16384);
+    assert_int_equal(RUN("search", "--collection", "words", put_rows(3)), LATHE_EXIT_OK);
+    run_contains(run.out, "> row 2\n");
+    run_contains(run.out, "2 of 2 shards, 2 searches in 1.23 ms (scan 0.80 ms, avx2)\n");
+}
+
+static void batches_shrink_to_what_the_server_can_answer(void **state)
+{
+    static const size_t too_large[] = {1, 2, 4, 8, 16, 8, 8, 8, 8, 8, 8, 7};
+    static const size_t too_slow[] = {1, 2, 4, 8, 1, 2, 4, 1, 4, 4, 3};
+
+    (void)state;
+    fake.call = call_search;
+    memset(&asked, 0, sizeof(asked));
+    asked.too_many = 9;
+    asked.limit_status = LATHE_RESOURCE_EXHAUSTED;
+    assert_int_equal(RUN("search", "--collection", "words", "--json", put_rows(70)), LATHE_EXIT_OK);
+    check_rows(70);
+    assert_int_equal(asked.calls, sizeof(too_large) / sizeof(too_large[0]));
+    assert_memory_equal(asked.batches, too_large, sizeof(too_large));
+    memset(&asked, 0, sizeof(asked));
+    asked.too_many = 5;
+    asked.limit_status = LATHE_DEADLINE_EXCEEDED;
+    assert_int_equal(RUN("search", "--collection", "words", "--json", put_rows(26)), LATHE_EXIT_OK);
+    check_rows(26);
+    assert_int_equal(asked.calls, sizeof(too_slow) / sizeof(too_slow[0]));
+    assert_memory_equal(asked.batches, too_slow, sizeof(too_slow));
+    asked.calls = 0;
+    asked.too_many = 1; /* nothing is small enough */
+    assert_int_equal(RUN("search", "--collection", "words", put_rows(5)), LATHE_EXIT_FAILED);
+    run_contains(run.err, "q.json: row 0: limit: too many (DEADLINE_EXCEEDED)");
+    assert_int_equal(asked.calls, 1);
+}
+
+static void a_refused_row_is_named_and_those_before_it_are_answered(void **state)
+{
+    (void)state;
+    fake.call = call_search;
+    for (unsigned row = 0; row < 40; row++) {
+        char want[80];
+
+        memset(&asked, 0, sizeof(asked));
+        asked.refused = (float)row + 0.5f;
+        assert_int_equal(RUN("search", "--collection", "words", "--json", put_rows(40)),
+                         LATHE_EXIT_FAILED);
+        check_rows(row);
+        (void)snprintf(want, sizeof(want),
+                       "q.json: row %u: vector.data: it has 1 dims (INVALID_ARGUMENT)\n", row);
+        run_contains(run.err, want);
+    }
+    memset(&asked, 0, sizeof(asked));
+    asked.refused = 2;
+    assert_int_equal(RUN("search", "--collection", "words",
+                         run_put("q.jsonl", "{\"vector\":[1]}\n\n{\"vector\":[2]}\n")),
+                     LATHE_EXIT_FAILED);
+    run_contains(run.err, "q.jsonl: line 3: vector.data: it has 1 dims");
+    asked.refused = 0;
+}
+
+static enum lathe_status call_no_collection(const char *path, const ProtobufCMessage *request,
+                                            struct lathe_error *error)
+{
+    (void)path;
+    (void)request;
+    return lathe_fail_field(error, LATHE_NOT_FOUND, "searches[0].collection",
+                            "there is no collection \"words\"");
+}
+
+static void what_is_about_no_row_names_none(void **state)
+{
+    (void)state;
+    fake.call = call_no_collection;
+    assert_int_equal(RUN("search", "--collection", "words", put_rows(2)), LATHE_EXIT_FAILED);
+    assert_string_equal(run.err, "lathe: there is no collection \"words\" (NOT_FOUND)\n");
 }
 
 static void wrong_searches_are_refused(void **state)
@@ -375,6 +544,7 @@ static bool write_import(const Lathe__V1__WritePointsRequest *request,
     if (refuse_writes) {
         response->status = LATHE_PERMISSION_DENIED;
         response->message = (char *)"not today";
+        response->n_results = 0;
         return true;
     }
     for (size_t i = 0; i < request->n_operations; i++) {
@@ -419,6 +589,7 @@ static void import_makes_the_collection_and_writes_every_row(void **state)
 static void import_that_fails_says_how_to_go_on(void **state)
 {
     static const char lines[] = "{\"id\":7,\"vectors\":[1,2]}\n{\"vectors\":[3,4]}\nx\n";
+    char state_file[4400];
 
     (void)state;
     fake.call = call_import;
@@ -442,12 +613,17 @@ static void import_that_fails_says_how_to_go_on(void **state)
                   "{\"id\":7,\"vectors\":[1,2]}\n{\"vectors\":[3,4]}\n{\"vectors\":[5,6]}"
                   "\n");
     assert_int_equal(RUN("import", run.path, "--collection", "words"), LATHE_EXIT_OK);
-    run_contains(run.err, "lathe: going on behind row 2, where the earlier import stopped\n");
+    run_contains(run.err,
+                 "lathe: going on behind the first 2 rows, where the earlier import stopped\n");
     run_contains(run.out, "imported 1 rows into words");
     assert_int_equal(rows_written, 3);
     refuse_writes = true;
     assert_int_equal(RUN("import", run.path, "--collection", "words"), LATHE_EXIT_FAILED);
     run_contains(run.err, "rows.jsonl: from line 1: not today (PERMISSION_DENIED)");
+    /* Nothing was stored, so nothing is in the way of an import of the same file elsewhere. */
+    assert_null(strstr(run.err, "rows are imported"));
+    (void)snprintf(state_file, sizeof(state_file), "%s.lathe-import", run.path);
+    assert_int_not_equal(access(state_file, F_OK), 0);
 }
 
 int main(void)
@@ -457,6 +633,10 @@ int main(void)
         cmocka_unit_test_setup(search_prints_a_line_of_json_for_each_row, run_setup),
         cmocka_unit_test_setup(search_can_begin_at_a_stored_point, run_setup),
         cmocka_unit_test_setup(search_takes_the_vector_of_its_field, run_setup),
+        cmocka_unit_test_setup(rows_are_searched_in_batches_that_grow, run_setup),
+        cmocka_unit_test_setup(batches_shrink_to_what_the_server_can_answer, run_setup),
+        cmocka_unit_test_setup(a_refused_row_is_named_and_those_before_it_are_answered, run_setup),
+        cmocka_unit_test_setup(what_is_about_no_row_names_none, run_setup),
         cmocka_unit_test_setup(wrong_searches_are_refused, run_setup),
         cmocka_unit_test_setup(get_shows_points_and_names_missing_ones, run_setup),
         cmocka_unit_test_setup(delete_counts_what_it_did, run_setup),

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/import_batch.h"
 #include "cli/importer.h"
@@ -402,6 +403,63 @@ static void a_row_that_the_server_refuses_ends_it_likewise(void **state)
     }
 }
 
+static uint64_t cut_bytes;
+
+/* Cuts the file off while the first rows of it are on their way. */
+static bool write_and_cut(const Lathe__V1__WritePointsRequest *request,
+                          Lathe__V1__WritePointsResponse *response)
+{
+    if (server.calls == 0)
+        assert_int_equal(truncate(file, (off_t)cut_bytes), 0);
+    return write_well(request, response);
+}
+
+/* Lines of one length, so that it is known where a line ends; longer than is read at once. */
+static void write_long_lines(uint64_t count)
+{
+    FILE *out = fopen(file, "w");
+
+    assert_non_null(out);
+    for (uint64_t i = 0; i < count; i++)
+        (void)fprintf(out, "{\"id\":%4llu,\"vectors\":[%6.1f]%*s}\n",
+                      (unsigned long long)line_id(i), (double)line_value(i), 999 - 30, "");
+    (void)fclose(out);
+}
+
+static void a_file_that_is_cut_off_ends_it_with_all_before_written(void **state)
+{
+    struct lathe_import_state s, wanted;
+    enum lathe_import_resume resume;
+    struct lathe_error err = {0};
+    struct lathe_rows *rows = NULL;
+
+    (void)state;
+    write_long_lines(ROWS);
+    fake.write = write_and_cut;
+    cut_bytes = 2000 * 1000 + 500; /* in the middle of line 2001 */
+    assert_int_equal(import_once(&s, 1000, &err), LATHE_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "rows.jsonl: line 2001: the file was cut off while it was "
+                                        "read: 2000500 bytes are left of 3000000"));
+    assert_int_equal(s.done.row, 2000);
+    check_server(2000);
+    /* Whole again it goes on behind them, as another client: the file was touched. */
+    write_long_lines(ROWS);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_OK);
+    assert_int_equal(s.done.row, 2000);
+    assert_int_equal(lathe_rows_open(file, LATHE_ROWS_POINTS, &rows, NULL), LATHE_OK);
+    lathe_import_state_init(&wanted, rows, lathe_wall_ms(&lathe_system_clock));
+    (void)strcpy(wanted.collection, "words");
+    assert_int_equal(lathe_import_state_compare(&s, &wanted, rows, 0, &resume, &err), LATHE_OK);
+    assert_int_equal(resume, LATHE_IMPORT_RESUME_NEW);
+    lathe_rows_close(&rows);
+    lathe_import_state_renew(&s, lathe_wall_ms(&lathe_system_clock));
+    assert_int_equal(lathe_import_state_save(state_file, &s, NULL), LATHE_OK);
+    fake.write = write_well;
+    assert_int_equal(import_once(&s, 1000, &err), LATHE_OK);
+    check_server(ROWS);
+    assert_int_equal(server.writes[1001], 1);
+}
+
 static bool write_refused(const Lathe__V1__WritePointsRequest *request,
                           Lathe__V1__WritePointsResponse *response)
 {
@@ -425,6 +483,43 @@ static void a_refusal_of_the_whole_names_where_it_began(void **state)
     assert_non_null(
         strstr(err.message, "rows.jsonl: from line 1: collection: there is no collection words"));
     assert_int_equal(s.done.row, 0);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_NOT_FOUND);
+}
+
+static bool write_in_part(const Lathe__V1__WritePointsRequest *request,
+                          Lathe__V1__WritePointsResponse *response)
+{
+    (void)request;
+    response->status = LATHE_FAILED_PRECONDITION; /* of one shard; the others have their part */
+    response->message = (char *)"shard 1 is damaged";
+    return true;
+}
+
+static bool write_lost(const Lathe__V1__WritePointsRequest *request,
+                       Lathe__V1__WritePointsResponse *response)
+{
+    (void)request;
+    (void)response;
+    return false;
+}
+
+static void the_state_stays_where_something_may_be_stored(void **state)
+{
+    struct lathe_import_state s;
+
+    (void)state;
+    write_lines(ROWS, UINT64_MAX);
+    fake.write = write_in_part;
+    assert_int_equal(import_once(&s, 1000, NULL), LATHE_FAILED_PRECONDITION);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_OK);
+    lathe_import_state_remove(state_file);
+    fake.write = write_lost;
+    assert_int_equal(import_once(&s, 0, NULL), LATHE_UNAVAILABLE);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_OK);
+    /* An earlier run left it: what that one stored is not known. */
+    fake.write = write_refused;
+    assert_int_equal(import_once(&s, 0, NULL), LATHE_NOT_FOUND);
+    assert_int_equal(lathe_import_state_load(state_file, &s, NULL), LATHE_OK);
 }
 
 static bool write_never(const Lathe__V1__WritePointsRequest *request,
@@ -548,9 +643,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(trouble_and_ends_together_lose_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_line_ends_it_with_all_before_it_written, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_is_cut_off_ends_it_with_all_before_written,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_that_the_server_refuses_ends_it_likewise, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_refusal_of_the_whole_names_where_it_began, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_state_stays_where_something_may_be_stored, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(patience_ends_when_nothing_is_acknowledged, setup,
                                         teardown),

@@ -447,7 +447,7 @@ static void a_line_ends_at_its_limit(void **state)
     text[0] = '{';
     text[LATHE_ROWS_LINE_BYTES + 1] = '\n';
     rows = opened(put("a.jsonl", text, LATHE_ROWS_LINE_BYTES + 2), LATHE_ROWS_POINTS);
-    refuse_row(rows, "line 1: it has 16777217 bytes; the limit of a line is 16777216");
+    refuse_row(rows, "line 1: it is longer than the limit of a line, 16777216 bytes");
     lathe_rows_close(&rows);
     free(text);
 }
@@ -515,6 +515,132 @@ static void files_that_cannot_be_are_refused(void **state)
                 " is of no known format: it takes a JSON array, .fvecs, .npy or JSON lines");
 }
 
+/* Writes `row_count` rows of four floats (200 bytes of JSON) as one of three formats; the bytes of
+ * its header and of a row. */
+static void put_many(unsigned kind, unsigned row_count, size_t *header_out, size_t *row_out)
+{
+    static const char *const names[] = {"s.fvecs", "s.npy", "s.jsonl"};
+    struct lathe_buf bytes = {0};
+    char header[100];
+
+    *header_out = 0;
+    *row_out = kind == 0 ? 20 : kind == 1 ? 16 : 200;
+    if (kind == 1) {
+        (void)snprintf(header, sizeof(header),
+                       "{'descr': '<f4', 'fortran_order': False, 'shape': (%u, 4), }", row_count);
+        lathe_buf_append(&bytes, "\x93NUMPY\1\0", 8);
+        lathe_buf_u16le(&bytes, (uint16_t)strlen(header));
+        lathe_buf_text(&bytes, header);
+        *header_out = bytes.size;
+    }
+    for (unsigned i = 0; i < row_count; i++) {
+        if (kind == 0)
+            lathe_buf_u32le(&bytes, 4);
+        if (kind < 2)
+            lathe_buf_append(&bytes, "\0\0\x80\x3F\0\0\x80\x3F\0\0\x80\x3F\0\0\x80\x3F", 16);
+        else
+            lathe_buf_printf(&bytes, "{\"id\":%6u,\"vectors\":[1,1,1,1],\"payload\":{}}%*s\n", i,
+                             199 - 46, "");
+    }
+    (void)put(names[kind], bytes.data, bytes.size);
+    lathe_buf_fini(&bytes);
+}
+
+static void a_file_that_shrinks_while_it_is_read_is_an_error(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 3; kind++) {
+        static const unsigned count = 60000; /* more than is read at once */
+        struct lathe_rows *rows;
+        struct lathe_row row;
+        struct lathe_error err = {0};
+        size_t header, size, kept;
+        char ending[200];
+        unsigned cut = count - 7, got = 0;
+
+        put_many(kind, count, &header, &size);
+        rows = opened(path, LATHE_ROWS_POINTS);
+        for (; got < 100; got++)
+            assert_int_equal(lathe_rows_next(rows, &row, NULL), LATHE_OK);
+        kept = header + cut * size + size / 2; /* half of row `cut` is left */
+        assert_int_equal(truncate(path, (off_t)kept), 0);
+        while (lathe_rows_next(rows, &row, &err) == LATHE_OK)
+            got++;
+        assert_int_equal(got, cut);
+        (void)snprintf(ending, sizeof(ending),
+                       ": %s %u: the file was cut off while it was read: %zu bytes are left of %zu",
+                       kind < 2 ? "row" : "line", kind < 2 ? cut : cut + 1, kept,
+                       header + count * size);
+        assert_int_equal(err.status, LATHE_INVALID_ARGUMENT);
+        check_ending(&err, ending);
+        assert_int_equal(lathe_rows_position(rows).row, cut);
+        refuse_row(rows, ending); /* and again */
+        lathe_rows_close(&rows);
+    }
+}
+
+static void the_sum_of_what_was_read_is_that_of_the_file(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 3; kind++) {
+        struct lathe_rows *rows;
+        struct lathe_row row;
+        size_t header, size;
+        uint32_t crc;
+
+        put_many(kind, 30000, &header, &size);
+        rows = opened(path, LATHE_ROWS_POINTS);
+        for (unsigned i = 0; lathe_rows_next(rows, &row, NULL) == LATHE_OK; i++) {
+            struct lathe_rows_position at = lathe_rows_position(rows);
+
+            if (i % 5000 != 0)
+                continue;
+            assert_int_equal(at.offset, header + (i + 1) * size);
+            assert_int_equal(lathe_rows_crc(rows, at.offset, &crc, NULL), LATHE_OK);
+            assert_int_equal(at.crc, crc);
+        }
+        assert_int_equal(lathe_rows_position(rows).row, 30000);
+        assert_int_equal(lathe_rows_crc(rows, lathe_rows_bytes(rows), &crc, NULL), LATHE_OK);
+        assert_int_equal(lathe_rows_position(rows).crc, crc);
+        assert_int_equal(truncate(path, 1000), 0);
+        assert_int_equal(lathe_rows_crc(rows, 1000, &crc, NULL), LATHE_OK);
+        assert_int_equal(lathe_rows_crc(rows, lathe_rows_bytes(rows), &crc, NULL),
+                         LATHE_INVALID_ARGUMENT);
+        lathe_rows_close(&rows);
+    }
+}
+
+static void lines_may_be_of_any_length_up_to_the_limit(void **state)
+{
+    static const size_t sizes[] = {200,     262143,  262144,  262145,  262146,
+                                   1048576, 1048577, 4194303, 4194305, LATHE_ROWS_LINE_BYTES};
+    struct lathe_buf bytes = {0};
+    struct lathe_rows *rows;
+    struct lathe_row row;
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+        size_t size = sizes[i / 2];
+        size_t spaces = size - strlen("{\"id\":000}");
+
+        if (i % 2 == 0) /* every other line is short, so that long ones begin anywhere */
+            lathe_buf_printf(&bytes, "{\"id\":%zu}\n", i);
+        else
+            lathe_buf_printf(&bytes, "{\"id\":%3zu%*s}\n", i, (int)spaces, "");
+    }
+    rows = opened(put("long.jsonl", bytes.data, bytes.size - 1), LATHE_ROWS_POINTS);
+    for (size_t i = 0; i < 2 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct lathe_error err = {0};
+
+        if (lathe_rows_next(rows, &row, &err) != LATHE_OK)
+            fail_msg("line %zu: %s", i, err.message);
+        assert_int_equal(lathe_idkey_as_number(lathe_idkey_view(&row.id)), i);
+    }
+    expect_end(rows);
+    lathe_rows_close(&rows);
+    lathe_buf_fini(&bytes);
+}
+
 static void any_cut_or_damage_ends_in_an_error_or_in_rows(void **state)
 {
     static const char *const names[] = {"d.fvecs", "d.npy", "d.jsonl", "d.json"};
@@ -576,6 +702,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(questions_have_a_vector_and_a_text, setup, teardown),
         cmocka_unit_test_setup_teardown(a_json_array_is_one_vector_or_several, setup, teardown),
         cmocka_unit_test_setup_teardown(files_that_cannot_be_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_shrinks_while_it_is_read_is_an_error, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_sum_of_what_was_read_is_that_of_the_file, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(lines_may_be_of_any_length_up_to_the_limit, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(any_cut_or_damage_ends_in_an_error_or_in_rows, setup,
                                         teardown),
     };
