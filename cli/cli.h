@@ -1,4 +1,4 @@
-/* cli.h - the `lathe` program: what a command is, what it gets, and how it ends. */
+/* cli.h - what every command of `lathe` gets, what commands share, and how they end. */
 #ifndef LATHE_CLI_CLI_H
 #define LATHE_CLI_CLI_H
 #include <protobuf-c/protobuf-c.h>
@@ -38,17 +38,6 @@ struct lathe_cli {
     struct lathe_client *client;         /* opened by the first call */
 };
 
-struct lathe_command {
-    struct lathe_option_set set; /* set.command is "lathe " and the command's name */
-    int (*run)(struct lathe_cli *cli);
-};
-
-extern const struct lathe_command lathe_cli_commands[];
-extern const size_t lathe_cli_command_count;
-
-/* The whole program. Returns the exit code. */
-int lathe_cli_run(struct lathe_cli *cli, int argc, const char *const *argv);
-
 /* Says on cli->err what went wrong (`err` holds it) and returns the exit code that goes with it. */
 int lathe_cli_fail(struct lathe_cli *cli, const struct lathe_error *err);
 /* Says that the command line is wrong; returns LATHE_EXIT_USAGE. */
@@ -66,19 +55,4 @@ LATHE_MUST_CHECK enum lathe_status lathe_cli_call(struct lathe_cli *cli, const c
 
 /* Prints a buffer to cli->out. LATHE_EXIT_FAILED if memory was short or it cannot be written. */
 int lathe_cli_print(struct lathe_cli *cli, const struct lathe_buf *text);
-
-/* The commands. */
-int lathe_command_serve(struct lathe_cli *cli);
-int lathe_command_collection_create(struct lathe_cli *cli);
-int lathe_command_collection_list(struct lathe_cli *cli);
-int lathe_command_collection_describe(struct lathe_cli *cli);
-int lathe_command_collection_drop(struct lathe_cli *cli);
-int lathe_command_import(struct lathe_cli *cli);
-int lathe_command_search(struct lathe_cli *cli);
-int lathe_command_get(struct lathe_cli *cli);
-int lathe_command_delete(struct lathe_cli *cli);
-int lathe_command_count(struct lathe_cli *cli);
-int lathe_command_info(struct lathe_cli *cli);
-int lathe_command_version(struct lathe_cli *cli);
-int lathe_command_help(struct lathe_cli *cli);
 #endif

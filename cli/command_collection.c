@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "cli/commands.h"
 #include "cli/json_out.h"
 #include "cli/progress.h"
 #include "cli/schema.h"

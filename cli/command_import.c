@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "cli/commands.h"
 #include "cli/importer.h"
 #include "cli/schema.h"
 #include "common/base/mem.h"

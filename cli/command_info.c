@@ -1,7 +1,7 @@
 /* command_info.c - `lathe info` and `lathe version`. */
 #include <inttypes.h>
 
-#include "cli/cli.h"
+#include "cli/commands.h"
 #include "cli/json_out.h"
 #include "cli/progress.h"
 #include "cli/text_table.h"

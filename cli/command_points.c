@@ -1,7 +1,7 @@
 /* command_points.c - `lathe get`, `lathe delete`, `lathe count`. */
 #include <inttypes.h>
 
-#include "cli/cli.h"
+#include "cli/commands.h"
 #include "cli/point_view.h"
 #include "cli/wire_id.h"
 #include "common/base/mem.h"

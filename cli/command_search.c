@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "cli/answer_view.h"
-#include "cli/cli.h"
+#include "cli/commands.h"
 #include "cli/readers/rows.h"
 #include "cli/wire_id.h"
 #include "common/base/mem.h"

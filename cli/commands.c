@@ -1,6 +1,7 @@
 /* commands.c - the table of commands and their options: what `lathe` takes, checks, explains,
  * documents. */
-#include "cli/cli.h"
+#include "cli/commands.h"
+
 #include "cli/schema.h"
 #include "common/base/limits.h"
 

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "cli/cli.h"
+#include "cli/commands.h"
 
 static enum lathe_status bad_address(const char *address, struct lathe_error *err)
 {

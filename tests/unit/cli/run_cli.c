@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/dispatch.h"
 #include "lathe/v1/collections.pb-c.h"
 
 struct run run;

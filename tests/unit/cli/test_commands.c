@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/commands.h"
 #include "common/base/limits.h"
 #include "lathe/v1/collections.pb-c.h"
 
