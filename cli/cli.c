@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#include "cli/text_table.h"
+
 int lathe_cli_print(struct lathe_cli *cli, const struct lathe_buf *text)
 {
     struct lathe_error err = {0};
@@ -24,13 +26,21 @@ int lathe_cli_fail(struct lathe_cli *cli, const struct lathe_error *err)
 {
     bool has_field = err->field[0] != '\0' && strstr(err->message, err->field) == NULL;
     bool unreachable = err->status == LATHE_UNAVAILABLE;
+    struct lathe_buf raw = {0}, text = {0};
 
-    (void)fputs("lathe: ", cli->err);
     if (unreachable && cli->client != NULL)
-        (void)fprintf(cli->err, "the server at %s cannot be reached: ",
-                      lathe_options_text(cli->options, "server"));
-    (void)fprintf(cli->err, "%s%s%s (%s)\n", has_field ? err->field : "", has_field ? ": " : "",
-                  err->message, lathe_status_name(err->status));
+        lathe_buf_printf(&raw, "the server at %s cannot be reached: ",
+                         lathe_options_text(cli->options, "server"));
+    lathe_buf_printf(&raw, "%s%s%s (%s)", has_field ? err->field : "", has_field ? ": " : "",
+                     err->message, lathe_status_name(err->status));
+    /* Parts of it may come from a file or a server that wants to play with the terminal. */
+    lathe_text_clean(lathe_buf_view(&raw), &text);
+    lathe_buf_u8(&text, 0);
+    (void)fprintf(cli->err, "lathe: %s\n",
+                  raw.failed || text.failed ? lathe_status_name(err->status)
+                                            : (const char *)text.data);
+    lathe_buf_fini(&raw);
+    lathe_buf_fini(&text);
     return unreachable ? LATHE_EXIT_UNREACHABLE : LATHE_EXIT_FAILED;
 }
 

@@ -168,8 +168,9 @@ static int report(struct lathe_cli *cli, const struct lathe_progress *progress,
     int code;
 
     lathe_buf_printf(
-        &text, "imported %s rows into %s in %s (%s rows/s)\n",
-        lathe_progress_number(state->done.row - progress->rows_before, rows), state->collection,
+        &text, "imported %s row%s into %s in %s (%s rows/s)\n",
+        lathe_progress_number(state->done.row - progress->rows_before, rows),
+        state->done.row - progress->rows_before == 1 ? "" : "s", state->collection,
         lathe_progress_time((double)(now - progress->begun_us) * 1e-6, time),
         lathe_progress_number((uint64_t)lathe_progress_rate(progress, state->done.row), rate));
     code = lathe_cli_print(cli, &text);
@@ -207,9 +208,10 @@ static int rows_import(struct lathe_cli *cli, struct lathe_rows *rows, const cha
     }
     if (!state->untouched)
         (void)fprintf(cli->err,
-                      "lathe: %llu rows are imported; the same command goes on behind them "
-                      "(its state is in %s)\n",
-                      (unsigned long long)state->done.row, state_path);
+                      "lathe: %llu row%s imported; the same command goes on there (its state is in "
+                      "%s)\n",
+                      (unsigned long long)state->done.row, state->done.row == 1 ? " is" : "s are",
+                      state_path);
     return lathe_cli_fail(cli, &err);
 }
 

@@ -144,20 +144,21 @@ static enum lathe_status add_vector(struct jsonl *jsonl, struct lathe_row *row, 
     return rc;
 }
 
+/* `name`: the key that the vectors are under. */
 static enum lathe_status read_vectors(struct jsonl *jsonl, struct lathe_row *row, json_t *json,
-                                      struct lathe_error *err)
+                                      const char *name, struct lathe_error *err)
 {
     enum lathe_status rc = LATHE_OK;
     const char *field;
     json_t *vector;
 
     if (!json_is_object(json))
-        return add_vector(jsonl, row, "", json, "vectors", err);
+        return add_vector(jsonl, row, "", json, name, err);
     json_object_foreach(json, field, vector)
     {
         char path[LATHE_ERROR_FIELD_BYTES];
 
-        (void)snprintf(path, sizeof(path), "vectors.%s", field);
+        (void)snprintf(path, sizeof(path), "%s.%.100s", name, field);
         rc = add_vector(jsonl, row, field, vector, path, err);
         if (rc != LATHE_OK)
             return rc;
@@ -189,12 +190,12 @@ static enum lathe_status read_point(struct jsonl *jsonl, struct lathe_row *row,
         else if (strcmp(key, "id") == 0)
             rc = lathe_json_to_id(value, &row->id, err);
         else if (strcmp(key, "vectors") == 0)
-            rc = read_vectors(jsonl, row, value, err);
+            rc = read_vectors(jsonl, row, value, key, err);
         else if (strcmp(key, "payload") == 0)
             rc = lathe_json_to_object(value, "payload", &jsonl->payload, err);
         else
-            rc = lathe_fail_field(err, LATHE_INVALID_ARGUMENT, key,
-                                  "unknown key \"%s\"; a point has id, vectors and payload", key);
+            rc = lathe_fail(err, LATHE_INVALID_ARGUMENT,
+                            "unknown key \"%.60s\"; a point has id, vectors and payload", key);
         if (rc != LATHE_OK)
             return rc;
     }
@@ -207,13 +208,14 @@ static enum lathe_status read_question(struct jsonl *jsonl, struct lathe_row *ro
                                        struct lathe_error *err)
 {
     json_t *vectors = json_object_get(jsonl->line, "vector");
+    const char *name = vectors != NULL ? "vector" : "vectors";
     enum lathe_status rc;
 
     if (vectors == NULL)
-        vectors = json_object_get(jsonl->line, "vectors");
+        vectors = json_object_get(jsonl->line, name);
     if (vectors == NULL)
         return lathe_fail(err, LATHE_INVALID_ARGUMENT, "it has no \"vector\"");
-    rc = read_vectors(jsonl, row, vectors, err);
+    rc = read_vectors(jsonl, row, vectors, name, err);
     row->text = json_string_value(json_object_get(jsonl->line, "text"));
     place_vectors(jsonl, row);
     return rc;

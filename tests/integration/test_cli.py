@@ -135,7 +135,8 @@ class CliTest(lathe_case.LatheCase):
         numpy.save(self.path("queries.npy"), rows[::10])
         self.create(16)
         self.lathe("import", self.path("rows.npy"), "--collection", self.name)
-        common = ("search", self.path("queries.npy"), "--collection", self.name, "-k", 5)
+        common = ("search", self.path("queries.npy"), "--collection", self.name, "-k", 5,
+                  "--timeout", "10min")
         answers = self.json(*common)
         self.assertEqual([answer["row"] for answer in answers], list(range(300)))
         self.assertGreater(max(answer["report"]["batch_searches"] for answer in answers), 8)
@@ -150,7 +151,8 @@ class CliTest(lathe_case.LatheCase):
                            [data.upsert(self.api, i, [i, 1], {"text": "x" * 1000000})])
         path = self.write_lines("q.jsonl", [{"vector": [1, i], "text": f"question {i}"}
                                             for i in range(40)])
-        done = self.lathe("search", path, "--collection", self.name, "-k", 5, "--with-payload")
+        done = self.lathe("search", path, "--collection", self.name, "-k", 5, "--with-payload",
+                          "--timeout", "10min")  # so that slow answers are no reason
         self.assertEqual([line for line in done.stdout.splitlines() if line[0:1] == ">"],
                          [f"> question {i}" for i in range(40)])
         together = [int(n) for n in re.findall(r"(\d+) searches in", done.stdout)]

@@ -231,6 +231,22 @@ static void failures_have_their_exit_codes(void **state)
     assert_string_equal(run.err, "lathe: collection: there is nothing named words (NOT_FOUND)\n");
 }
 
+static enum lathe_status call_with_escapes(const char *path, const ProtobufCMessage *request,
+                                           struct lathe_error *error)
+{
+    (void)path;
+    (void)request;
+    return lathe_fail(error, LATHE_NOT_FOUND, "there is no \x1b[31mred\nthing");
+}
+
+static void failures_are_safe_for_a_terminal(void **state)
+{
+    (void)state;
+    fake.call = call_with_escapes;
+    assert_int_equal(RUN("count", "--collection", "words"), LATHE_EXIT_FAILED);
+    assert_string_equal(run.err, "lathe: there is no \xEF\xBF\xBD[31mred thing (NOT_FOUND)\n");
+}
+
 static enum lathe_status call_count(const char *path, const ProtobufCMessage *request,
                                     struct lathe_error *error)
 {
@@ -430,6 +446,7 @@ int main(void)
         cmocka_unit_test_setup(serve_gets_its_configuration, run_setup),
         cmocka_unit_test_setup(an_open_address_needs_to_be_allowed, run_setup),
         cmocka_unit_test_setup(failures_have_their_exit_codes, run_setup),
+        cmocka_unit_test_setup(failures_are_safe_for_a_terminal, run_setup),
         cmocka_unit_test_setup(count_prints_a_number, run_setup),
         cmocka_unit_test_setup(collections_are_created_with_fields, run_setup),
         cmocka_unit_test_setup(collections_are_described, run_setup),

@@ -76,7 +76,7 @@ static enum lathe_status answer_all(const Lathe__V1__SearchBatchRequest *batch,
     if (asked.too_many > 0 && batch->n_searches >= asked.too_many)
         return lathe_fail_field(error, asked.limit_status, "limit", "too many");
     for (size_t i = 0; i < batch->n_searches; i++) {
-        char field[40];
+        char field[64];
 
         note_search(batch->searches[i]);
         answers[i] = answer;
@@ -600,8 +600,7 @@ static void import_that_fails_says_how_to_go_on(void **state)
     (void)run_put("rows.jsonl", lines);
     assert_int_equal(RUN("import", run.path, "--collection", "words"), LATHE_EXIT_FAILED);
     run_contains(run.err,
-                 "lathe: 2 rows are imported; the same command goes on behind them (its state is "
-                 "in ");
+                 "lathe: 2 rows are imported; the same command goes on there (its state is in ");
     run_contains(run.err, "rows.jsonl: line 3: '[' or '{' expected near 'x'");
     assert_int_equal(rows_written, 2);
     assert_int_equal(RUN("import", run.path, "--collection", "words", "--first-id", "5"),
@@ -615,7 +614,7 @@ static void import_that_fails_says_how_to_go_on(void **state)
     assert_int_equal(RUN("import", run.path, "--collection", "words"), LATHE_EXIT_OK);
     run_contains(run.err,
                  "lathe: going on behind the first 2 rows, where the earlier import stopped\n");
-    run_contains(run.out, "imported 1 rows into words");
+    run_contains(run.out, "imported 1 row into words");
     assert_int_equal(rows_written, 3);
     refuse_writes = true;
     assert_int_equal(RUN("import", run.path, "--collection", "words"), LATHE_EXIT_FAILED);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/readers/rows.h"
@@ -182,6 +183,12 @@ static void bad_fvecs_are_named_by_row(void **state)
     refuse_file(put("a.fvecs", "\xFF\xFF\xFF\xFFxxxx", 8), LATHE_ROWS_POINTS,
                 LATHE_INVALID_ARGUMENT,
                 ": row 0 has -1 dims, so this is not .fvecs; it takes 1 to 16384");
+    refuse_file(put("a.fvecs", "\xFF\xFF\xFF\x7Fxxxx", 8), LATHE_ROWS_POINTS,
+                LATHE_INVALID_ARGUMENT,
+                ": row 0 has 2147483647 dims, so this is not .fvecs; it takes 1 to 16384");
+    rows = opened(put("a.fvecs", "\x08\0\0\0", 4), LATHE_ROWS_POINTS);
+    refuse_row(rows, "a.fvecs: row 0: the file ends inside it, after 4 of 36 bytes");
+    lathe_rows_close(&rows);
     lathe_buf_fini(&bytes);
 }
 
@@ -236,21 +243,42 @@ static void npy_rows_are_read(void **state)
     lathe_rows_close(&rows);
 }
 
-static void npy_version_2_and_no_rows_are_read(void **state)
+static void npy_versions_2_and_3_and_no_rows_are_read(void **state)
 {
     static const char header[] = "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 768), }";
     struct lathe_buf out = {0};
     struct lathe_rows *rows;
 
     (void)state;
-    lathe_buf_append(&out, "\x93NUMPY\2\0", 8);
-    lathe_buf_u32le(&out, sizeof(header) - 1);
-    lathe_buf_text(&out, header);
-    rows = opened(put("data", out.data, out.size), LATHE_ROWS_POINTS); /* known by its magic */
-    assert_int_equal(lathe_rows_total(rows), 0);
-    expect_end(rows);
-    lathe_rows_close(&rows);
+    for (uint8_t version = 2; version <= 3; version++) {
+        lathe_buf_clear(&out);
+        lathe_buf_append(&out, "\x93NUMPY", 6);
+        lathe_buf_u8(&out, version);
+        lathe_buf_u8(&out, 0);
+        lathe_buf_u32le(&out, sizeof(header) - 1);
+        lathe_buf_text(&out, header);
+        rows = opened(put("data", out.data, out.size), LATHE_ROWS_POINTS); /* known by its magic */
+        assert_int_equal(lathe_rows_total(rows), 0);
+        expect_end(rows);
+        lathe_rows_close(&rows);
+    }
     lathe_buf_fini(&out);
+}
+
+static void npy_headers_may_be_written_otherwise(void **state)
+{
+    static const char *const headers[] = {
+        "{'descr':'<f4','fortran_order':False,'shape':(3,2)}",
+        "{\"shape\" : ( 3 , 2 , ) , \"fortran_order\" : False , \"descr\" : \"<f4\" , }   \n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        struct lathe_rows *rows = opened(put_npy(headers[i], 6), LATHE_ROWS_POINTS);
+
+        assert_int_equal(lathe_rows_total(rows), 3);
+        lathe_rows_close(&rows);
+    }
 }
 
 static void bad_npy_files_are_refused(void **state)
@@ -259,45 +287,84 @@ static void bad_npy_files_are_refused(void **state)
         const char *header, *ending;
     } bad[] = {
         {"{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2), }",
-         ": its elements are '<f8', 'fort; only little-endian float32 ('<f4') can be read"},
-        {"{'fortran_order': False, 'shape': (1, 2), }",
-         ": its elements are not said; only little-endian float32 ('<f4') can be read"},
+         ": its elements are '<f8'; only little-endian float32 ('<f4') can be read"},
+        {"{'descr': '>f4', 'fortran_order': False, 'shape': (1, 2), }",
+         ": its elements are '>f4'; only little-endian float32 ('<f4') can be read"},
+        {"{'descr': '|O', 'fortran_order': False, 'shape': (1, 2), }",
+         ": its elements are '|O'; only little-endian float32 ('<f4') can be read"},
+        {"{'descr': [('a', '<f4'), ('b', '<f4')], 'fortran_order': False, 'shape': (1,), }",
+         ": its elements are [('a', '<f4'), ('b', '<f4')]; only little-endian float32 ('<f4') can "
+         "be read"},
         {"{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }",
-         ": the array must be in C order, not in Fortran order"},
-        {"{'descr': '<f4', 'fortran_order': False}", ": the .npy header has no shape"},
+         ": the array must be in C order; fortran_order is True"},
+        {"{'descr': '<f4', 'fortran_order': Falsey, 'shape': (1, 2), }",
+         ": the array must be in C order; fortran_order is Falsey"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (), }",
-         ": the array must have two dimensions, rows and dims"},
+         ": its shape is (); it takes two sizes, rows and dims"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2), }",
-         ": the array must have two dimensions, rows and dims"},
+         ": its shape is (1, 1, 2); it takes two sizes, rows and dims"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }",
-         ": the array must have two dimensions, rows and dims"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2",
-         ": the array must have two dimensions, rows and dims"},
+         ": its shape is (-1, 2); it takes two sizes, rows and dims"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, -2), }",
+         ": its shape is (1, -2); it takes two sizes, rows and dims"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1 2), }",
+         ": its shape is (1 2); it takes two sizes, rows and dims"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1L, 2L), }",
+         ": its shape is (1L, 2L); it takes two sizes, rows and dims"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 2), }",
-         ": the array must have two dimensions, rows and dims"},
+         ": its shape is (99999999999999999999, 2); it takes two sizes, rows and dims"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 0), }",
          ": rows have 0 dims; it takes 1 to 16384"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 16385), }",
          ": rows have 16385 dims; it takes 1 to 16384"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }",
-         ": 2 rows of 2 dims need another size than the 8 bytes that follow the header"},
+         ": the file ends before row 1 does: its header promises 2 rows of 2 dims, and 8 bytes "
+         "follow "
+         "it"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }",
-         ": 9223372036854775807 rows of 2 dims need another size than the 8 bytes that follow the "
-         "header"},
+         ": the file ends before row 1 does: its header promises 9223372036854775807 rows of 2 "
+         "dims, "
+         "and 8 bytes follow it"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), }",
+         ": 4 bytes follow the 1 rows of 1 dims that its header promises"},
+    };
+    static const char *const no_header[] = {
+        "",
+        "{}",
+        "{'fortran_order': False, 'shape': (1, 2), }",
+        "{'descr': '<f4', 'fortran_order': False}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2)",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2)} x",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), 'shape': (1, 2)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), 'more': 1}",
+        "{'descr': '<f4' 'fortran_order': False, 'shape': (1, 2)}",
+        "{'descr': '<f4, 'fortran_order': False, 'shape': (1, 2)}",
+        "{'descr' '<f4', 'fortran_order': False, 'shape': (1, 2)}",
+        "{'descr': , 'fortran_order': False, 'shape': (1, 2)}",
+        "['<f4', False, (1, 2)]",
+        "\xFF\xFE\x01",
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         refuse_file(put_npy(bad[i].header, 2), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
                     bad[i].ending);
-    refuse_file(put("a.npy", "\x93NUMPY\1\0", 8), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
+    for (size_t i = 0; i < sizeof(no_header) / sizeof(no_header[0]); i++)
+        refuse_file(put_npy(no_header[i], 2), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
+                    ": the .npy header is not a dictionary of descr, fortran_order and shape");
+    refuse_file(put("a.npy", "\x93NUM", 4), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
                 ": this is not an .npy file");
+    refuse_file(put("a.npy", "\x93NUMPY", 6), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
+                ": the file ends inside its header");
+    refuse_file(put("a.npy", "\x93NUMPY\1\0", 8), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
+                ": the file ends inside its header");
     refuse_file(put("a.npy", "\x93NUMPY\4\0\0\0\0\0", 12), LATHE_ROWS_POINTS,
-                LATHE_INVALID_ARGUMENT, ": this is not an .npy file");
+                LATHE_INVALID_ARGUMENT, ": it is of version 4 of .npy; 1 to 3 are known");
     refuse_file(put("a.npy", "NUMPYNUMPY", 10), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
                 ": this is not an .npy file");
     refuse_file(put("a.npy", "\x93NUMPY\2\0\xFF\xFF\xFF\xFFxx", 14), LATHE_ROWS_POINTS,
-                LATHE_INVALID_ARGUMENT, ": this is not an .npy file");
+                LATHE_INVALID_ARGUMENT, ": its header has 4294967295 bytes; the limit is 65536");
     refuse_file(put("a.npy", "\x93NUMPY\1\0\x10\0xx", 12), LATHE_ROWS_POINTS,
                 LATHE_INVALID_ARGUMENT, ": the file ends inside its header");
 }
@@ -404,6 +471,17 @@ static void bad_json_lines_are_named_by_line(void **state)
         {"{\"payload\":{\"a\":1e999}}", "real number overflow near '1e999' (column 21)"},
         {"{\"payload\":{\"a\":NaN}}", "invalid token near 'NaN' (column 19)"},
         {"{\"payload\":{\"a\":\"\xFF\"}}", "unable to decode byte 0xff near '\"' (column 17)"},
+        {"{\"payload\":{\"a\":\"\xED\xA0\x80\"}}",
+         "unable to decode byte 0xed near '\"' (column 17)"},
+        {"{\"payload\":{\"a\":\"\xC0\x80\"}}", "unable to decode byte 0xc0 near '\"' (column 17)"},
+        {"{\"vectors\":[1,NaN]}", "invalid token near 'NaN' (column 17)"},
+        {"{\"vectors\":[1,-Infinity]}", "invalid token near '-' (column 15)"},
+        {"{\"vectors\":[1,null]}", "vectors: element 1 is not a number"},
+        {"{\"vectors\":[1,1e39]}", "vectors: element 1 (1e+39) does not fit float32"},
+        {"{\"vectors\":{\"a\":[1],\"a\":[2]}}", "duplicate object key near '\"a\"' (column 23)"},
+        {"{\"vectors\":\"AAAA\"}", "vectors: 3 bytes are not whole float32 elements"},
+        {"{\"id\":1}{\"id\":2}", "end of file expected near '{' (column 9)"},
+        {"{\"id\":1}\r{\"id\":2}", "end of file expected near '{' (column 10)"},
     };
     struct lathe_row row;
 
@@ -437,10 +515,57 @@ static void a_row_has_at_most_as_many_fields_as_a_collection(void **state)
     lathe_buf_fini(&text);
 }
 
+static void deep_nesting_is_named_by_line(void **state)
+{
+    static const struct {
+        unsigned depth;
+        const char *want;
+    } deep[] = {{33, "lists and objects are nested deeper than the limit of 32"},
+                {1000, "lists and objects are nested deeper than the limit of 32"},
+                {100000, "line 2: maximum parsing depth reached near '['"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(deep) / sizeof(deep[0]); i++) {
+        struct lathe_buf text = {0};
+        struct lathe_error err = {0};
+        struct lathe_rows *rows;
+        struct lathe_row row;
+
+        lathe_buf_text(&text, "{\"id\":1}\n{\"payload\":{\"a\":");
+        for (unsigned j = 0; j < deep[i].depth; j++)
+            lathe_buf_u8(&text, '[');
+        for (unsigned j = 0; j < deep[i].depth; j++)
+            lathe_buf_u8(&text, ']');
+        lathe_buf_text(&text, "}}\n");
+        rows = opened(put("a.jsonl", text.data, text.size), LATHE_ROWS_POINTS);
+        assert_int_equal(lathe_rows_next(rows, &row, NULL), LATHE_OK);
+        assert_int_equal(lathe_rows_next(rows, &row, &err), LATHE_INVALID_ARGUMENT);
+        assert_non_null(strstr(err.message, "a.jsonl: line 2: "));
+        assert_non_null(strstr(err.message, deep[i].want));
+        lathe_rows_close(&rows);
+        lathe_buf_fini(&text);
+    }
+}
+
+static void a_long_key_is_shown_in_part(void **state)
+{
+    struct lathe_buf text = {0};
+    struct lathe_rows *rows;
+
+    (void)state;
+    lathe_buf_printf(&text, "{\"%0*d\":1}", 1000, 0);
+    rows = opened(put("a.jsonl", text.data, text.size), LATHE_ROWS_POINTS);
+    refuse_row(rows, "line 1: unknown key \"000000000000000000000000000000000000000000000000000000"
+                     "000000\"; a point has id, vectors and payload");
+    lathe_rows_close(&rows);
+    lathe_buf_fini(&text);
+}
+
 static void a_line_ends_at_its_limit(void **state)
 {
     char *text = malloc(LATHE_ROWS_LINE_BYTES + 2);
     struct lathe_rows *rows;
+    struct lathe_row row;
 
     (void)state;
     memset(text, 'x', LATHE_ROWS_LINE_BYTES + 1);
@@ -450,6 +575,12 @@ static void a_line_ends_at_its_limit(void **state)
     refuse_row(rows, "line 1: it is longer than the limit of a line, 16777216 bytes");
     lathe_rows_close(&rows);
     free(text);
+    (void)put_text("a.jsonl", "{\"id\":1}\n{\"id\":2");
+    assert_int_equal(truncate(path, 70 * 1024 * 1024), 0); /* the rest is one line of zeros */
+    rows = opened(path, LATHE_ROWS_POINTS);
+    assert_int_equal(lathe_rows_next(rows, &row, NULL), LATHE_OK);
+    refuse_row(rows, "line 2: it is longer than the limit of a line, 16777216 bytes");
+    lathe_rows_close(&rows);
 }
 
 static void questions_have_a_vector_and_a_text(void **state)
@@ -458,7 +589,7 @@ static void questions_have_a_vector_and_a_text(void **state)
         put_text("q.jsonl", "{\"text\":\"builds dams\",\"expect\":\"beaver\",\"vector\":"
                             "\"AACAPwAAAL8=\"}\n"
                             "{\"vectors\":{\"a\":[1],\"b\":[2]},\"text\":7}\n"
-                            "{\"text\":\"nothing\"}\n"),
+                            "{\"vector\":[1,[2]]}\n"),
         LATHE_ROWS_QUESTIONS);
     struct lathe_row row;
 
@@ -469,7 +600,10 @@ static void questions_have_a_vector_and_a_text(void **state)
     assert_int_equal(lathe_rows_next(rows, &row, NULL), LATHE_OK);
     assert_null(row.text);
     assert_int_equal(row.vector_count, 2);
-    refuse_row(rows, "q.jsonl: line 3: it has no \"vector\"");
+    refuse_row(rows, "q.jsonl: line 3: vector: element 1 is not a number");
+    lathe_rows_close(&rows);
+    rows = opened(put_text("q.jsonl", "{\"text\":\"nothing\"}\n"), LATHE_ROWS_QUESTIONS);
+    refuse_row(rows, "q.jsonl: line 1: it has no \"vector\"");
     lathe_rows_close(&rows);
 }
 
@@ -496,6 +630,15 @@ static void a_json_array_is_one_vector_or_several(void **state)
     lathe_rows_close(&rows);
     refuse_file(put_text("q.json", "[1,\n2"), LATHE_ROWS_QUESTIONS, LATHE_INVALID_ARGUMENT,
                 ": line 2: ']' expected near end of file");
+    rows = opened(put_text("q.json", "[[1,2],[1,{\"a\":2}]]"), LATHE_ROWS_QUESTIONS);
+    assert_int_equal(lathe_rows_next(rows, &row, NULL), LATHE_OK);
+    refuse_row(rows, "q.json: row 1: vector: element 1 is not a number");
+    lathe_rows_close(&rows);
+    refuse_file(put_text("q.json", "[[1,NaN]]"), LATHE_ROWS_QUESTIONS, LATHE_INVALID_ARGUMENT,
+                ": line 1: invalid token near 'NaN'");
+    assert_int_equal(truncate(put_text("q.json", "[1,"), 70 * 1024 * 1024), 0);
+    refuse_file(path, LATHE_ROWS_QUESTIONS, LATHE_INVALID_ARGUMENT,
+                ": it has 73400320 bytes; the limit of a JSON array is 67108864");
 }
 
 static void files_that_cannot_be_are_refused(void **state)
@@ -505,6 +648,9 @@ static void files_that_cannot_be_are_refused(void **state)
     refuse_file(path, LATHE_ROWS_POINTS, LATHE_NOT_FOUND,
                 " cannot be read: No such file or directory");
     (void)snprintf(path, sizeof(path), "%s", dir);
+    refuse_file(path, LATHE_ROWS_POINTS, LATHE_NOT_FOUND, " is not a file");
+    (void)snprintf(path, sizeof(path), "%s/pipe.jsonl", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
     refuse_file(path, LATHE_ROWS_POINTS, LATHE_NOT_FOUND, " is not a file");
     refuse_file(put("a.jsonl", "", 0), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT, " is empty");
     refuse_file(put_text("a.csv", "1,2\n"), LATHE_ROWS_POINTS, LATHE_INVALID_ARGUMENT,
@@ -691,13 +837,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(fvecs_rows_are_read_and_found_again, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_fvecs_are_named_by_row, setup, teardown),
         cmocka_unit_test_setup_teardown(npy_rows_are_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(npy_version_2_and_no_rows_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(npy_versions_2_and_3_and_no_rows_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(npy_headers_may_be_written_otherwise, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_npy_files_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(json_lines_are_points, setup, teardown),
         cmocka_unit_test_setup_teardown(ids_reach_the_end_of_64_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_json_lines_are_named_by_line, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_has_at_most_as_many_fields_as_a_collection, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(deep_nesting_is_named_by_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_long_key_is_shown_in_part, setup, teardown),
         cmocka_unit_test_setup_teardown(a_line_ends_at_its_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(questions_have_a_vector_and_a_text, setup, teardown),
         cmocka_unit_test_setup_teardown(a_json_array_is_one_vector_or_several, setup, teardown),
