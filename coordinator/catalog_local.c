@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "common/base/check.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/store/store.h"
 
@@ -192,6 +193,7 @@ static enum lathe_status commit(struct local *local, const struct lathe_catalog_
 {
     struct lathe_store_batch *batch = lathe_store_batch_create(local->store);
     uint8_t revision[REVISION_BYTES];
+    struct lathe_error seal_err;
     enum lathe_status status;
     bool ok = batch != NULL;
 
@@ -205,10 +207,14 @@ static enum lathe_status commit(struct local *local, const struct lathe_catalog_
     } else {
         status = no_memory(err);
     }
-    if (status == LATHE_OK)
-        local->revision++;
     lathe_store_batch_destroy(batch);
-    return status;
+    if (status != LATHE_OK)
+        return status;
+    local->revision++;
+    /* Changes are rare, so each is sealed at once. It is committed whatever becomes of the seal. */
+    if (lathe_store_seal(local->store, &seal_err) != LATHE_OK)
+        lathe_log(LATHE_LOG_WARN, "seal-failed", "store=catalog text=\"%s\"", seal_err.message);
+    return LATHE_OK;
 }
 
 static enum lathe_status local_transact(struct lathe_catalog *catalog,

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
@@ -116,9 +118,16 @@ uint64_t lathe_store_cache_used_bytes(const struct lathe_store_cache *cache)
 /* ---- Open ----------------------------------------------------------------------------------- */
 
 struct directory_content {
-    bool current; /* the file that makes a directory a store */
-    bool data;    /* files of a store */
+    bool current;        /* the file that makes a directory a store */
+    bool data;           /* files of a store */
+    bool log;            /* a write-ahead log, even an empty one */
+    bool opened;         /* OPENED_NAME */
+    uint64_t newest_log; /* number of the newest one that is not empty; 0 = none */
 };
+
+/* Made when a store was opened, and not copied into checkpoints. From then on RocksDB always keeps
+ * a write-ahead log, even an empty one; a checkpoint has none. */
+#define OPENED_NAME "opened"
 
 bool lathe_ends_with(const char *text, const char *end)
 {
@@ -128,38 +137,63 @@ bool lathe_ends_with(const char *text, const char *end)
     return text_size > end_size && strcmp(text + text_size - end_size, end) == 0;
 }
 
-static enum lathe_status look_at_file(const char *path, const char *name,
-                                      struct directory_content *content, struct lathe_error *err)
+static void look_at_name(int directory, const char *name, struct directory_content *content)
 {
-    char file[PATH_MAX];
-    bool log = lathe_ends_with(name, ".log");
+    uint64_t number = strtoull(name, NULL, 10);
+    struct stat info;
 
-    if (strcmp(name, "CURRENT") == 0)
-        content->current = true;
-    if (log || lathe_ends_with(name, ".sst") || lathe_ends_with(name, ".blob"))
-        content->data = true;
-    if (!log && strncmp(name, "MANIFEST-", strlen("MANIFEST-")) != 0)
-        return LATHE_OK;
-    if (snprintf(file, sizeof(file), "%s/%s", path, name) >= (int)sizeof(file))
-        return lathe_fail(err, LATHE_INVALID_ARGUMENT, "open store %s: the path is too long", path);
-    return lathe_store_check_log(file, err);
+    content->current |= strcmp(name, "CURRENT") == 0;
+    content->opened |= strcmp(name, OPENED_NAME) == 0;
+    content->data |= lathe_ends_with(name, ".sst") || lathe_ends_with(name, ".blob");
+    if (!lathe_ends_with(name, ".log"))
+        return;
+    content->data = content->log = true;
+    if (number > content->newest_log && fstatat(directory, name, &info, 0) == 0 && info.st_size > 0)
+        content->newest_log = number;
 }
 
 static enum lathe_status look_into(const char *path, struct directory_content *content_out,
                                    struct lathe_error *err)
 {
     DIR *directory = opendir(path);
-    enum lathe_status status = LATHE_OK;
     struct dirent *entry;
 
-    *content_out = (struct directory_content){false, false};
+    *content_out = (struct directory_content){.current = false};
     if (directory == NULL) {
         if (errno == ENOENT)
             return LATHE_OK;
         return lathe_fail(err, LATHE_INTERNAL, "open store %s: %s", path, strerror(errno));
     }
+    while ((entry = readdir(directory)) != NULL)
+        look_at_name(dirfd(directory), entry->d_name, content_out);
+    (void)closedir(directory);
+    return LATHE_OK;
+}
+
+static enum lathe_status check_file(const char *path, const char *name, uint64_t newest_log,
+                                    struct lathe_error *err)
+{
+    char file[PATH_MAX];
+    bool log = lathe_ends_with(name, ".log");
+
+    if (!log && strncmp(name, "MANIFEST-", strlen("MANIFEST-")) != 0)
+        return LATHE_OK;
+    if (snprintf(file, sizeof(file), "%s/%s", path, name) >= (int)sizeof(file))
+        return lathe_fail(err, LATHE_INVALID_ARGUMENT, "open store %s: the path is too long", path);
+    return log ? lathe_store_check_wal(path, file, strtoull(name, NULL, 10) == newest_log, err)
+               : lathe_store_check_manifest(file, err);
+}
+
+static enum lathe_status check_files(const char *path, uint64_t newest_log, struct lathe_error *err)
+{
+    DIR *directory = opendir(path);
+    enum lathe_status status = LATHE_OK;
+    struct dirent *entry;
+
+    if (directory == NULL)
+        return lathe_fail(err, LATHE_INTERNAL, "open store %s: %s", path, strerror(errno));
     while (status == LATHE_OK && (entry = readdir(directory)) != NULL)
-        status = look_at_file(path, entry->d_name, content_out, err);
+        status = check_file(path, entry->d_name, newest_log, err);
     (void)closedir(directory);
     return status;
 }
@@ -185,7 +219,14 @@ static enum lathe_status check_directory(const char *path, enum lathe_store_mode
     if (content.current && mode == LATHE_STORE_CREATE)
         return lathe_fail(err, LATHE_ALREADY_EXISTS, "create store %s: there is one already", path);
     *exists_out = content.current;
-    return LATHE_OK;
+    if (!content.current)
+        return LATHE_OK;
+    if (content.opened && !content.log)
+        return lathe_fail(err, LATHE_DATA_LOSS,
+                          "open store %s: every write-ahead log (*.log) is missing; copy the "
+                          "directory with all its files, or restore a backup",
+                          path);
+    return check_files(path, content.newest_log, err);
 }
 
 static enum lathe_status check_family(const char *path, const char *name, uint32_t wanted,
@@ -292,6 +333,23 @@ static enum lathe_status sync_parent(const char *path, struct lathe_error *err)
     return status;
 }
 
+/* Without it a missing log is not noticed; that must not keep a store closed on a full disk. The
+ * next open tries again. */
+static void mark_opened(const char *path)
+{
+    char mark[PATH_MAX];
+    int fd;
+
+    if (snprintf(mark, sizeof(mark), "%s/" OPENED_NAME, path) >= (int)sizeof(mark))
+        return;
+    fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd >= 0)
+        (void)close(fd);
+    else
+        lathe_log(LATHE_LOG_WARN, "not-marked-opened", "file=%s text=\"%s\"", mark,
+                  strerror(errno));
+}
+
 static enum lathe_status open_checked(struct lathe_store *store,
                                       const struct lathe_store_config *config,
                                       struct lathe_error *err)
@@ -310,6 +368,8 @@ static enum lathe_status open_checked(struct lathe_store *store,
     if (status == LATHE_OK)
         status = open_families(store, options, config, err);
     rocksdb_options_destroy(options);
+    if (status == LATHE_OK)
+        mark_opened(store->path);
     /* Also where an earlier making was interrupted before this point. */
     if (status == LATHE_OK && config->mode != LATHE_STORE_OPEN)
         status = sync_parent(store->path, err);
@@ -465,9 +525,20 @@ enum lathe_status lathe_store_commit(struct lathe_store *store, struct lathe_sto
     char *failure = NULL;
 
     LATHE_REQUIRE(batch->store == store);
+    atomic_store(&store->unsealed, true);
     rocksdb_write(store->db, sync ? store->write_synced : store->write_plain, batch->batch,
                   &failure);
     return lathe_store_result(&failure, "commit", err);
+}
+
+/* Says that a synced write failed; ends the process unless the disk is full. */
+static void synced_write_failed(const struct lathe_store *store, const char *doing,
+                                const struct lathe_error *failure)
+{
+    lathe_log(LATHE_LOG_ERROR, "commit-failed", "store=%s while=%s status=%s text=\"%s\"",
+              store->path, doing, lathe_status_name(failure->status), failure->message);
+    if (failure->status != LATHE_RESOURCE_EXHAUSTED)
+        _exit(LATHE_EXIT_COMMIT_FAILED);
 }
 
 enum lathe_status lathe_store_commit_durably(struct lathe_store *store,
@@ -475,15 +546,32 @@ enum lathe_status lathe_store_commit_durably(struct lathe_store *store,
                                              struct lathe_error *err)
 {
     struct lathe_error failure;
-    enum lathe_status status = lathe_store_commit(store, batch, true, &failure);
 
-    if (status == LATHE_OK)
+    if (lathe_store_commit(store, batch, true, &failure) == LATHE_OK)
         return LATHE_OK;
-    lathe_log(LATHE_LOG_ERROR, "commit-failed", "store=%s while=%s status=%s text=\"%s\"",
-              store->path, doing, lathe_status_name(status), failure.message);
-    if (status != LATHE_RESOURCE_EXHAUSTED)
-        _exit(LATHE_EXIT_COMMIT_FAILED);
+    synced_write_failed(store, doing, &failure);
     if (err != NULL)
         *err = failure;
-    return status;
+    return failure.status;
+}
+
+enum lathe_status lathe_store_seal(struct lathe_store *store, struct lathe_error *err)
+{
+    rocksdb_writebatch_t *batch;
+    struct lathe_error why;
+    char *failure = NULL;
+
+    if (!atomic_exchange(&store->unsealed, false))
+        return LATHE_OK;
+    batch = rocksdb_writebatch_create();
+    /* Goes to the write-ahead log alone; a replay passes over it. */
+    rocksdb_writebatch_put_log_data(batch, "seal", strlen("seal"));
+    rocksdb_write(store->db, store->write_synced, batch, &failure);
+    rocksdb_writebatch_destroy(batch);
+    if (lathe_store_result(&failure, "seal", &why) == LATHE_OK)
+        return LATHE_OK;
+    synced_write_failed(store, "seal", &why);
+    if (err != NULL)
+        *err = why;
+    return why.status;
 }

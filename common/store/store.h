@@ -78,8 +78,9 @@ struct lathe_store_config {
 /* Opens the store in directory `path` and replays what was synced. Exactly one process, once, may
  * have it open.
  * Owner:  on LATHE_OK *store_out is the caller's, given up with lathe_store_close(); else NULL.
- * Errors: as above; a torn end of the write-ahead log (never acknowledged) is dropped silently, a
- *         wrong byte before it is DATA_LOSS and the store stays closed. */
+ * Errors: as above; a torn end of the write-ahead log (never acknowledged) is cut off with a line
+ * in the log, a wrong byte before it is DATA_LOSS, as is a missing write-ahead log, and the store
+ * stays closed. Commits without `sync` may be taken for damage after a power cut. */
 LATHE_MUST_CHECK enum lathe_status lathe_store_open(const char *path,
                                                     const struct lathe_store_config *config,
                                                     struct lathe_store **store_out,
@@ -132,6 +133,14 @@ LATHE_MUST_CHECK enum lathe_status lathe_store_commit_durably(struct lathe_store
                                                               struct lathe_store_batch *batch,
                                                               const char *doing,
                                                               struct lathe_error *err);
+
+/* Writes a record without content behind the last commit, synced; nothing if nothing was committed
+ * since the last seal. A wrong byte in the last commit of a write-ahead log cannot be told from a
+ * commit that a power cut interrupted, and is dropped as such; behind a seal it is DATA_LOSS. So
+ * call it when no further commit follows soon. Errors: as lathe_store_commit_durably(); nothing
+ * that was committed is in doubt. Threads: any. */
+LATHE_MUST_CHECK enum lathe_status lathe_store_seal(struct lathe_store *store,
+                                                    struct lathe_error *err);
 
 /* ---- Reading -------------------------------------------------------------------------------- */
 

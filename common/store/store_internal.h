@@ -25,6 +25,7 @@ struct lathe_store {
     pthread_mutex_t reclaim_lock; /* one reclaim at a time; nothing is locked inside it */
     unsigned fruitless_steps;     /* of reclaiming in a row; under reclaim_lock */
     _Atomic int64_t borrowed;     /* batches, snapshots and iterators that are not given back */
+    _Atomic bool unsealed;        /* committed since the last seal */
 };
 
 struct lathe_store_snapshot {
@@ -60,9 +61,15 @@ rocksdb_options_t *lathe_store_family_options(const rocksdb_options_t *store_opt
 
 bool lathe_ends_with(const char *text, const char *end);
 
-/* DATA_LOSS if the end of a write-ahead log or manifest is damaged in a way that RocksDB does not
- * notice. */
-enum lathe_status lathe_store_check_log(const char *path, struct lathe_error *err);
+/* DATA_LOSS if the manifest is damaged in a way that RocksDB does not notice. Its end is never cut:
+ * an edit that is missing may name tables whose log is gone already. */
+enum lathe_status lathe_store_check_manifest(const char *path, struct lathe_error *err);
+/* DATA_LOSS if a write-ahead log is damaged, with file and byte. The end of the newest one that is
+ * not empty may be a commit that was interrupted, and is cut off then, with a line in the log; the
+ * others were synced before the next was made. FAILED_PRECONDITION if it were to be cut and another
+ * process has the store open. */
+enum lathe_status lathe_store_check_wal(const char *directory, const char *path, bool newest,
+                                        struct lathe_error *err);
 
 /* An integer property of an open family; 0 where it does not apply. */
 uint64_t lathe_store_family_number(const struct lathe_store *store, unsigned family,

@@ -88,6 +88,14 @@ enum lathe_status lathe_commit_run(struct lathe_commit *commit, struct lathe_err
     return LATHE_OK;
 }
 
+void lathe_commit_seal(struct lathe_commit *commit)
+{
+    struct lathe_error err;
+
+    if (commit->read_only.status == LATHE_OK && lathe_store_seal(commit->store, &err) != LATHE_OK)
+        disk_full(commit, &err);
+}
+
 void lathe_commit_undo(struct lathe_commit *commit)
 {
     lathe_group_clear(commit->group, &commit->tables);

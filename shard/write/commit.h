@@ -52,6 +52,8 @@ LATHE_MUST_CHECK enum lathe_status lathe_commit_log(struct lathe_commit *commit,
  * never be tried again and the next start replays what was synced. */
 LATHE_MUST_CHECK enum lathe_status lathe_commit_run(struct lathe_commit *commit,
                                                     struct lathe_error *err);
+/* Seals what was committed, if anything was since the last seal. Fails as lathe_commit_run(). */
+void lathe_commit_seal(struct lathe_commit *commit);
 /* Gives up the group in the making: nothing of it was stored. */
 void lathe_commit_undo(struct lathe_commit *commit);
 /* After lathe_commit_run(): moves the group's rows into the tables, and empties it. */

@@ -386,6 +386,7 @@ static void upkeep(struct lathe_writer *writer)
 
 static void idle(struct lathe_writer *writer)
 {
+    lathe_commit_seal(&writer->commit);
     if (tidy(writer, TIDY_IDLE_PERCENT)) {
         /* Not a commit: the rows are the same, only laid out anew. */
         if (lathe_tables_publish(&writer->commit.tables, writer->config.store,
@@ -419,8 +420,10 @@ static void *run(void *context)
         size_t group_bytes = 0;
 
         if (lathe_queue_pop(writer->queue, (void **)&task, 1, IDLE_US) == 0) {
-            if (lathe_queue_closed(writer->queue) && lathe_queue_size(writer->queue) == 0)
+            if (lathe_queue_closed(writer->queue) && lathe_queue_size(writer->queue) == 0) {
+                lathe_commit_seal(&writer->commit);
                 return NULL;
+            }
             idle(writer);
             upkeep(writer);
             continue;

@@ -1,6 +1,7 @@
 /* fault_run.c - see fault_run.h. The build passes the paths of the shims and of lathe_crash. */
 #include "tests/fault/fault_run.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,13 +87,26 @@ int fault_finish(struct fault_child *child, char *out, size_t size)
     return status;
 }
 
-void fault_crash(const struct fault_dirs *dirs)
+static void crash(const struct fault_dirs *dirs, const char *seed)
 {
-    const char *argv[] = {LATHE_CRASH, dirs->watched, dirs->side, NULL};
+    const char *argv[] = {LATHE_CRASH, dirs->watched, dirs->side, seed, NULL};
     struct fault_child child = fault_start(dirs, NULL, NULL, argv);
     char out[256];
     int status = fault_finish(&child, out, sizeof(out));
 
     if (status != 0)
         fail_msg("lathe_crash: status %d, %s", status, out);
+}
+
+void fault_crash(const struct fault_dirs *dirs)
+{
+    crash(dirs, NULL);
+}
+
+void fault_crash_torn(const struct fault_dirs *dirs, uint64_t seed)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof(text), "%" PRIu64, seed);
+    crash(dirs, text);
 }

@@ -30,4 +30,6 @@ int fault_finish(struct fault_child *child, char *out, size_t size);
 
 /* Takes back what was not synced. Fails the test if lathe_crash fails. */
 void fault_crash(const struct fault_dirs *dirs);
+/* The same, but pages of the unsynced end of a *.log file may stay or be spoiled. */
+void fault_crash_torn(const struct fault_dirs *dirs, uint64_t seed);
 #endif

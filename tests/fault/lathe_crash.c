@@ -1,10 +1,12 @@
 /* lathe_crash.c - leaves of a directory what a power cut would have left.
  *
- *   lathe_crash DIR SIDE
+ *   lathe_crash DIR SIDE [SEED]
  *
  * DIR was LATHE_SHIM_PATH and SIDE was LATHE_SHIM_SIDE of processes that ran under libsyncshim and
  * are dead. Reads the journal (its lines are explained in syncshim.c), undoes in reverse order the
- * names whose directory was not synced, then cuts and restores every file, then empties SIDE. */
+ * names whose directory was not synced, then cuts and restores every file, then empties SIDE. With
+ * SEED (not 0) what was not synced at the end of a *.log file is not always cut off whole: pages of
+ * it reached the disk in any order, and others hold zeros or what lay there before. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { PAGE_BYTES = 4096 };
 enum kind { CREATE, MKDIR, RMDIR, LINK, UNLINK, RENAME, NEW, FILE_SEEN, UNDO, SYNC, DIRSYNC };
 
 struct line {
@@ -38,8 +41,9 @@ static const char *dir, *side;
 static char *journal_text; /* the lines point into it */
 static struct line *lines;
 static size_t line_count, line_capacity;
-static unsigned undone_names, cut_files;
+static unsigned undone_names, cut_files, torn_files;
 static uint64_t cut_bytes;
+static uint64_t random_state; /* 0: every file is cut */
 
 _Noreturn static void die(const char *what)
 {
@@ -329,6 +333,51 @@ static void put_back(int fd, const struct line *line, const char *path)
     free(bytes);
 }
 
+/* xorshift64; the state is never 0 here. */
+static uint64_t random_below(uint64_t limit)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (random_state >> 11) % limit;
+}
+
+/* Writes zeros or garbage over a part of a page. */
+static void lose(int fd, uint64_t from, uint64_t to, const char *path)
+{
+    uint8_t bytes[PAGE_BYTES] = {0};
+    bool garbage = random_below(4) == 0;
+
+    for (size_t i = 0; garbage && i < to - from; i++)
+        bytes[i] = (uint8_t)random_below(256);
+    must(pwrite(fd, bytes, to - from, (off_t)from) == (ssize_t)(to - from), path);
+}
+
+/* Tears what was not synced: keeps some pages, loses others. Returns the file's new length. */
+static uint64_t tear(int fd, uint64_t durable, uint64_t size, const char *path)
+{
+    uint64_t left = durable + random_below(size - durable + 1);
+    uint64_t odds = 1 + random_below(4);
+
+    if (random_below(3) == 0)
+        left = size;
+    for (uint64_t from = durable, to; from < left; from = to) {
+        to = (from / PAGE_BYTES + 1) * PAGE_BYTES;
+        to = to < left ? to : left;
+        if (random_below(odds) == 0)
+            lose(fd, from, to, path);
+    }
+    torn_files++;
+    return left;
+}
+
+static bool is_log(const char *path)
+{
+    size_t size = strlen(path);
+
+    return size > 4 && strcmp(path + size - 4, ".log") == 0;
+}
+
 static int restore_content(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
     uint64_t ino = (uint64_t)info->st_ino;
@@ -347,9 +396,13 @@ static int restore_content(const char *path, const struct stat *info, int kind, 
     }
     must(fstat(fd, &now) == 0, path);
     if ((uint64_t)now.st_size > content.durable) {
-        must(ftruncate(fd, (off_t)content.durable) == 0, path);
+        uint64_t left = content.durable;
+
+        if (random_state != 0 && is_log(path) && random_below(4) != 0)
+            left = tear(fd, content.durable, (uint64_t)now.st_size, path);
+        must(ftruncate(fd, (off_t)left) == 0, path);
         cut_files++;
-        cut_bytes += (uint64_t)now.st_size - content.durable;
+        cut_bytes += (uint64_t)now.st_size - left;
     }
     (void)close(fd);
     return 0;
@@ -371,19 +424,20 @@ static void empty_side(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        (void)fprintf(stderr, "usage: lathe_crash DIR SIDE\n");
+    if (argc != 3 && argc != 4) {
+        (void)fprintf(stderr, "usage: lathe_crash DIR SIDE [SEED]\n");
         return 2;
     }
     dir = argv[1];
     side = argv[2];
+    random_state = argc == 4 ? strtoull(argv[3], NULL, 10) : 0;
     read_journal();
     undo_names();
     must(nftw(dir, restore_content, 16, FTW_PHYS) == 0, dir);
     empty_side();
     free(lines);
     free(journal_text);
-    printf("undone names: %u, cut files: %u, cut bytes: %" PRIu64 "\n", undone_names, cut_files,
-           cut_bytes);
+    printf("undone names: %u, cut files: %u, cut bytes: %" PRIu64 ", torn logs: %u\n", undone_names,
+           cut_files, cut_bytes, torn_files);
     return 0;
 }

@@ -1,5 +1,6 @@
 """power_loop.py N: as kill_loop.py, but after each kill everything that was not synced is taken
-back, as a power cut would. It runs the server under libsyncshim and then lathe_crash.
+back, as a power cut would, or torn: pages of the write-ahead log that were not synced stay, or
+become zeros or garbage. It runs the server under libsyncshim and then lathe_crash.
 
 power_loop.py --self-check: syncs stop counting after a while; the loop must see the loss."""
 import os
@@ -28,11 +29,12 @@ class PowerServer(lathe_server.Server):
         self.env = {"LD_PRELOAD": SHIM, "LATHE_SHIM_PATH": watched, "LATHE_SHIM_SIDE": self.side,
                     "LATHE_SHIM_LIE": self.lie}
 
-    def cut_power(self):
+    def cut_power(self, seed):
+        """What lathe_crash says; `seed` decides what becomes of unsynced pages."""
         self.kill()
-        done = subprocess.run([CRASH, self.watched, self.side], stdout=subprocess.PIPE, text=True,
-                              check=True)
-        return done.stdout.strip()
+        done = subprocess.run([CRASH, self.watched, self.side, str(seed)], stdout=subprocess.PIPE,
+                              text=True, check=True)
+        return f"{done.stdout.strip()} (seed {seed})"
 
 
 def run(count, lie_after=None):
@@ -48,14 +50,15 @@ def run(count, lie_after=None):
             if done == lie_after:
                 open(server.lie, "w", encoding="ascii").close()
             taken_back = []
+            seed = world.random.getrandbits(63) | 1
             world.write_until(world.random.randint(1, 300),
-                              lambda: taken_back.append(server.cut_power()))
+                              lambda: taken_back.append(server.cut_power(seed)))
             api.close()
             done += 1
             if world.random.random() < 0.2:
                 server.spawn()
                 time.sleep(world.random.random() * 0.5)  # how far the start comes is what is varied
-                server.cut_power()
+                server.cut_power(world.random.getrandbits(63) | 1)
             server.start()
             print(f"cut {done}: {taken_back[0]}", flush=True)
         api.close()

@@ -93,7 +93,7 @@ static void power_cuts_lose_no_acknowledged_commit(void **state)
                                                      : test_rng_below(&rng, 250);
         uint64_t promised = live_and_kill(world, "sync", acks, count);
 
-        fault_crash(&world->dirs);
+        fault_crash_torn(&world->dirs, test_rng_u64(&rng) | 1);
         count = examine(world);
         if (count < promised)
             fail_msg("kill %d: %" PRIu64 " acknowledged, %" PRIu64 " there", i, promised, count);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/mem.h"
 
@@ -119,4 +120,35 @@ void fixture_list(const char *dir, const char *suffix, struct fixture_files *out
                        entry->d_name);
     }
     (void)closedir(directory);
+}
+
+void fixture_copy(const char *from, const char *to)
+{
+    char command[16384];
+
+    (void)snprintf(command, sizeof(command), "rm -rf '%s' && cp -r '%s' '%s'", to, from, to);
+    assert_int_equal(system(command), 0);
+}
+
+off_t fixture_file_size(const char *path)
+{
+    struct stat info;
+
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_size;
+}
+
+void fixture_largest(const char *dir, const char *suffix, char *path_out)
+{
+    struct fixture_files files;
+    off_t best = -1;
+
+    fixture_list(dir, suffix, &files);
+    assert_true(files.count > 0);
+    for (size_t i = 0; i < files.count; i++) {
+        if (fixture_file_size(files.paths[i]) > best) {
+            best = fixture_file_size(files.paths[i]);
+            (void)strcpy(path_out, files.paths[i]);
+        }
+    }
 }

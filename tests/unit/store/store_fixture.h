@@ -1,6 +1,8 @@
 /* store_fixture.h - an open store in a temporary directory, and short forms of its calls. */
 #ifndef LATHE_TESTS_UNIT_STORE_STORE_FIXTURE_H
 #define LATHE_TESTS_UNIT_STORE_STORE_FIXTURE_H
+#include <sys/types.h>
+
 #include "common/store/store.h"
 #include "tests/support/test.h"
 
@@ -34,4 +36,9 @@ struct fixture_files {
     size_t count;
 };
 void fixture_list(const char *dir, const char *suffix, struct fixture_files *out);
+/* The largest of them: the one with the records. */
+void fixture_largest(const char *dir, const char *suffix, char *path_out); /* 4400 bytes */
+off_t fixture_file_size(const char *path);
+/* Copies the directory `from`, which holds plain files only, to `to`, which is removed before. */
+void fixture_copy(const char *from, const char *to);
 #endif
