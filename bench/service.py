@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The service measured as a whole, on embeddings grown to a million rows.
 
-    service.py PROGRAM OVERHEAD_PROGRAM BASE.fvecs QUERIES.fvecs WORK_DIRECTORY [--shards 2] [--overwrites 10]
+    service.py PROGRAM OVERHEAD_PROGRAM BASE.fvecs QUERIES.fvecs WORK_DIRECTORY [--shards N] [--overwrites 10]
 
 Prints JSON: rows imported a second (synced acknowledgements, `lathe import` on the same machine), memory beside the
 originals, warm restart, disk and memory after overwriting every row, and what gRPC adds to a search.
@@ -70,7 +70,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("program", "overhead", "base", "queries", "work"):
         ap.add_argument(name)
-    ap.add_argument("--shards", type=int, default=2)
+    ap.add_argument("--shards", type=int, help="default: what the server takes by itself")
     ap.add_argument("--overwrites", type=int, default=10)
     a = ap.parse_args()
     work = pathlib.Path(a.work)
@@ -81,7 +81,7 @@ def main():
     dims = int.from_bytes(open(a.base, "rb").read(4), "little")
     rows = pathlib.Path(a.base).stat().st_size // (4 * dims + 4)
     originals = rows * dims * 4
-    result = {"rows": rows, "dims": dims, "shards": a.shards}
+    result = {"rows": rows, "dims": dims, "shards": a.shards or "auto"}
 
     small = work / "small.fvecs"
     small.write_bytes(open(a.base, "rb").read(10000 * (4 * dims + 4)))
