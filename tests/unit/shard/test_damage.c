@@ -2,7 +2,14 @@
  * served. */
 #include "tests/unit/shard/served.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { LOG_BYTES = 32768 };
 
 static struct lathe_store *store_of(struct served *f)
 {
@@ -193,6 +200,87 @@ static void a_damaged_collection_record_stops_the_start(void **state)
     served_write(f, 1, 0, 2, 1);
 }
 
+/* Reads the newest write-ahead log, which has one block at most. Its size; path_out: 4400 bytes. */
+static size_t log_read(struct served *f, char *path_out, uint8_t bytes_out[LOG_BYTES])
+{
+    DIR *directory = opendir(f->path);
+    struct dirent *entry;
+    unsigned long newest = 0;
+    FILE *file;
+    size_t size;
+
+    assert_non_null(directory);
+    while ((entry = readdir(directory)) != NULL) {
+        unsigned long number = strtoul(entry->d_name, NULL, 10);
+
+        if (strstr(entry->d_name, ".log") != NULL && number > newest)
+            newest = number;
+    }
+    (void)closedir(directory);
+    (void)snprintf(path_out, 4400, "%s/%06lu.log", f->path, newest);
+    file = fopen(path_out, "rb");
+    assert_non_null(file);
+    size = fread(bytes_out, 1, LOG_BYTES, file);
+    assert_true(size < LOG_BYTES);
+    (void)fclose(file);
+    return size;
+}
+
+static bool is_sealed(const uint8_t *bytes, size_t size)
+{
+    return size >= 4 && memcmp(bytes + size - 4, "seal", 4) == 0;
+}
+
+/* Spoils the last byte before the seal and starts the shard. */
+static void damage_last_batch(struct served *f, const char *path, size_t size)
+{
+    enum { SEAL_BYTES = 25 };
+    struct lathe_shard_config config = served_config(f);
+    struct lathe_error err = {0};
+    int fd = open(path, O_RDWR);
+    uint8_t byte;
+
+    assert_int_equal(pread(fd, &byte, 1, (off_t)size - SEAL_BYTES - 1), 1);
+    for (int i = 0; i < 2; i++) {
+        byte ^= 0x10;
+        assert_int_equal(pwrite(fd, &byte, 1, (off_t)size - SEAL_BYTES - 1), 1);
+        if (i == 0) {
+            assert_int_equal(lathe_shard_start(&config, &f->shard, &err), LATHE_DATA_LOSS);
+            assert_non_null(strstr(err.message, path));
+        }
+    }
+    (void)close(fd);
+}
+
+/* Damage in the last batch of a log looks as a commit that a power cut interrupted, so the writer
+ * puts a seal behind it when it stops, and when nobody has written for a while. */
+static void damage_in_the_last_write_stops_the_start(void **state)
+{
+    struct served *f = *state;
+    uint8_t bytes[LOG_BYTES];
+    char path[4400];
+    size_t size;
+
+    assert_int_equal(log_read(f, path, bytes), 0); /* nothing to seal */
+    served_sync(f, (uint32_t[]){1}, 1, 2, 1, 0);
+    served_write(f, 1, 0, 5, 1);
+    served_stop(f);
+    size = log_read(f, path, bytes);
+    assert_true(is_sealed(bytes, size));
+    damage_last_batch(f, path, size);
+    served_start(f);
+    assert_int_equal(served_search(f, 1, 100, false, 0)->hits[0]->n_scores, 5);
+    served_write(f, 1, 5, 5, 1);
+    do
+        size = log_read(f, path, bytes);
+    while (!is_sealed(bytes, size));
+    served_stop(f);
+    assert_int_equal(log_read(f, path, bytes), size); /* sealed once */
+    damage_last_batch(f, path, size);
+    served_start(f);
+    assert_int_equal(served_search(f, 1, 100, false, 0)->hits[0]->n_scores, 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, served_setup, served_teardown)
 
 int main(void)
@@ -201,6 +289,7 @@ int main(void)
         TEST(damage_stays_in_its_collection),
         TEST(damage_found_by_a_write_is_remembered),
         TEST(a_damaged_collection_record_stops_the_start),
+        TEST(damage_in_the_last_write_stops_the_start),
     };
 
     return cmocka_run_group_tests_name("damage", tests, NULL, NULL);
