@@ -137,7 +137,8 @@ struct level {
 struct walk {
     uint64_t needed_bytes; /* unpacking takes at least this much memory */
     uint64_t limit_bytes;
-    bool known_only; /* a field that the descriptor does not have is refused */
+    bool known_only;            /* a field that the descriptor does not have is refused, */
+    struct lathe_error unknown; /* this one, unless something is malformed as well */
     enum lathe_status status;
     struct lathe_error *err;
 };
@@ -218,17 +219,18 @@ static bool refuse(struct walk *walk, const struct level *level, const char *why
     return false;
 }
 
-/* Notes that a field is not of this version. Returns false. */
-static bool refuse_unknown(struct walk *walk, const struct level *level, uint64_t number)
+/* Notes the first field that is not of this version. */
+static void note_unknown(struct walk *walk, const struct level *level, uint64_t number)
 {
     char path[LATHE_ERROR_FIELD_BYTES] = "";
 
+    if (walk->unknown.status != LATHE_OK)
+        return;
     path_append(level, path, sizeof(path));
-    walk->status = lathe_fail_field(walk->err, LATHE_UNIMPLEMENTED, path,
-                                    "field %llu of %s is not known to this version, and what it "
-                                    "asks for would be left out",
-                                    (unsigned long long)number, level->descriptor->name);
-    return false;
+    (void)lathe_fail_field(&walk->unknown, LATHE_UNIMPLEMENTED, path,
+                           "field %llu of %s is not known to this version, and what it asks for "
+                           "would be left out",
+                           (unsigned long long)number, level->descriptor->name);
 }
 
 /* Counts memory that unpacking will take; false when it is more than there may be. */
@@ -426,7 +428,7 @@ static bool check_message(struct walk *walk, struct level *level, unsigned depth
             level->field = protobuf_c_message_descriptor_get_field(level->descriptor,
                                                                    (unsigned)(tag >> 3));
         if (level->field == NULL && walk->known_only)
-            return refuse_unknown(walk, level, tag >> 3);
+            note_unknown(walk, level, tag >> 3);
         if (++members > SCANNED_FREE && !need(walk, level, SCANNED_BYTES))
             return false;
         if (!check_value(walk, level, (unsigned)(tag & 7), &p, depth))
@@ -464,6 +466,11 @@ static enum lathe_status decode(const ProtobufCMessageDescriptor *descriptor,
     *message_out = NULL;
     if (!check_message(&walk, &root, 1))
         return walk.status;
+    if (walk.unknown.status != LATHE_OK) {
+        if (err != NULL)
+            *err = walk.unknown;
+        return walk.unknown.status;
+    }
     arena_reserve(arena, walk.needed_bytes);
     *message_out = protobuf_c_message_unpack(descriptor, &allocator, bytes.size, reader.at);
     if (*message_out == NULL)

@@ -393,7 +393,7 @@ class BadInputTest(lathe_case.LatheCase):
         like = lambda **more: dict(vector=None, like=m.PointId(**more))
         guarantee = lambda **more: dict(guarantee=m.Guarantee(**more))
         recall = levels["GUARANTEE_LEVEL_TARGET_RECALL"]
-        filter_tree = m.Filter(must=[m.Condition(field=m.FieldCondition(key="a", exists=True))])
+        filter_tree = m.Filter(must=[m.Condition(field=m.FieldCondition(path=["a"], exists=True))])
         single = [
             ("no query", INVALID, "vector", None, dict(vector=None)),
             ("unknown field", INVALID, "field", "nothing", dict(field="nothing")),
@@ -410,7 +410,7 @@ class BadInputTest(lathe_case.LatheCase):
             ("a prefix", UNSERVED, "dims", "first 3", dict(dims=3)),
             ("filter", UNSERVED, "filter", None, dict(filter=filter_tree)),
             ("empty filter", UNSERVED, "filter", None, dict(filter=m.Filter())),
-            ("group_by", UNSERVED, "group_by", None, dict(group_by=m.GroupBy(key="a"))),
+            ("group_by", UNSERVED, "group_by", None, dict(group_by=m.GroupBy(path=["a"]))),
             ("force_plan", UNSERVED, "force_plan", None, dict(force_plan=m.Plan())),
             ("sparse", UNSERVED, "sparse", None, dict(vector=None, sparse=m.SparseVector())),
             ("multi", UNSERVED, "multi", None, dict(vector=None, multi=m.MultiVector())),
@@ -569,10 +569,11 @@ class BadInputTest(lathe_case.LatheCase):
                     code, _ = self.call_bytes(name, content)
                     self.assertEqual(code, INVALID)
 
-    def test_unknown_fields_are_passed_over(self):
+    def test_fields_of_a_newer_version_are_refused(self):
+        """Passed over, the answer would lack what they ask for, and not say so."""
         request = self.api.request("CountPoints", collection="METRIC_DOT").SerializeToString()
         for more in (field_bytes(99, b"later"), b"\x98\x06\x01", b"\xa5\x06abcd", b"\xa1\x06abcdefgh"):
-            self.assertEqual(self.call_bytes("CountPoints", request + more)[0], "OK")
+            self.assertEqual(self.call_bytes("CountPoints", request + more)[0], UNSERVED)
 
     def test_messages_over_64_mib_are_refused(self):
         big = bytes(64 << 20)

@@ -104,7 +104,7 @@ class WritesTest(lathe_case.LatheCase):
         self.assertIn(str(WINDOW), error.details())
 
     def test_an_old_client_id_that_is_not_known_is_refused(self):
-        old = client_id(int(time.time() * 1000) - 11 * 60 * 1000)
+        old = client_id(int(time.time() * 1000) - 25 * 3600 * 1000)
         self.assert_fails(self.api, "FAILED_PRECONDITION", lambda: self.write(
             data.upsert(self.api, 1, [1, 1]), client_id=old, request_number=1), "client_id")
         self.assertEqual(self.count(), 0)

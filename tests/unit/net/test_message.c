@@ -217,6 +217,39 @@ static void unpacked_numbers_and_unknown_fields_are_accepted(void **state)
     lathe_buf_fini(&buf);
 }
 
+static enum lathe_status decode_known(struct lathe_buf *buf, struct lathe_error *err)
+{
+    struct lathe_arena arena = {0};
+    ProtobufCMessage *message;
+    enum lathe_status rc = lathe_message_decode_known(&lathe__v1__write_points_request__descriptor,
+                                                      lathe_buf_view(buf), &arena, &message, err);
+
+    lathe_arena_fini(&arena);
+    return rc;
+}
+
+/* At any depth; but what is malformed as well is called so. */
+static void unknown_fields_of_a_request_are_named(void **state)
+{
+    struct lathe_error err = {0};
+    struct lathe_buf operation = {0}, buf = {0};
+
+    (void)state;
+    put_tag(&operation, 1000, 0);
+    put_varint(&operation, 7);
+    put_bytes(&buf, 4, operation.data, operation.size);
+    assert_int_equal(decode_known(&buf, &err), LATHE_UNIMPLEMENTED);
+    assert_non_null(strstr(err.message, "field 1000 of lathe.v1.WriteOperation"));
+    assert_string_equal(err.field, "operations[0]");
+    put_tag(&buf, 1, 2);
+    assert_int_equal(decode_known(&buf, &err), LATHE_INVALID_ARGUMENT);
+    lathe_buf_clear(&buf);
+    put_bytes(&buf, 1, "films", 5);
+    assert_int_equal(decode_known(&buf, &err), LATHE_OK);
+    lathe_buf_fini(&buf);
+    lathe_buf_fini(&operation);
+}
+
 static void the_last_member_of_a_oneof_wins(void **state)
 {
     struct lathe_buf buf = {0};
@@ -568,6 +601,7 @@ int main(void)
         cmocka_unit_test(a_request_comes_out_as_it_was_written),
         cmocka_unit_test(an_empty_message_is_a_message),
         cmocka_unit_test(unpacked_numbers_and_unknown_fields_are_accepted),
+        cmocka_unit_test(unknown_fields_of_a_request_are_named),
         cmocka_unit_test(the_last_member_of_a_oneof_wins),
         cmocka_unit_test(bad_text_is_named_by_its_path),
         cmocka_unit_test(text_deep_in_a_payload_is_named_too),
