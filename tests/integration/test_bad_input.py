@@ -411,7 +411,7 @@ class BadInputTest(lathe_case.LatheCase):
             ("filter", UNSERVED, "filter", None, dict(filter=filter_tree)),
             ("empty filter", UNSERVED, "filter", None, dict(filter=m.Filter())),
             ("group_by", UNSERVED, "group_by", None, dict(group_by=m.GroupBy(path=["a"]))),
-            ("force_plan", UNSERVED, "force_plan", None, dict(force_plan=m.Plan())),
+            ("force_plan", UNSERVED, "force_plan", None, dict(force_plan=m.PlanRequest())),
             ("sparse", UNSERVED, "sparse", None, dict(vector=None, sparse=m.SparseVector())),
             ("multi", UNSERVED, "multi", None, dict(vector=None, multi=m.MultiVector())),
             ("fusion", UNSERVED, "fusion", None, dict(vector=None, fusion=m.Fusion())),
