@@ -296,7 +296,7 @@ class DiskFullTest(lathe_case.LatheCase):
         self.goes_on_with_a_good_disk()
 
     def test_a_start_without_any_room_says_so_and_loses_nothing(self):
-        for error, limit in (("ENOSPC", 0), ("ENOSPC", 3000), ("EIO", 0), ("EIO", 3000)):
+        for error, limit in (("ENOSPC", 0), ("ENOSPC", 500), ("EIO", 0), ("EIO", 500)):
             with self.subTest(error=error, limit=limit):
                 self.disk.env = {"LD_PRELOAD": SHIM, "LATHE_SHIM_PATH": self.disk.data,
                                  "LATHE_SHIM_BYTES": str(limit), "LATHE_SHIM_ERRNO": error}
