@@ -44,9 +44,8 @@ struct lathe_front {
     sem_t paused;
 };
 
-/* SERVING -> WANTED by lathe_front_pause(), -> PAUSED by the thread when nothing is inside any
- * more,
- * -> SERVING by lathe_front_resume(). */
+/* lathe_front_pause() wants a pause, the thread is paused when nothing is inside any more, and
+ * lathe_front_resume() has it serve again. */
 enum pause { SERVING, WANTED, PAUSED };
 
 bool lathe_front_authorise(const struct lathe_peer *peer, const struct lathe_frame_header *header)
